@@ -2,7 +2,7 @@
 
 import msgspec
 
-from arbiter.actors.answer_rules import call_schema, problem_of_answer, problem_with
+from arbiter.actors.answer_rules import call_schema, violation_of_answer, violation_of_calls
 from arbiter.actors.requests import note_retry
 from arbiter.actors.seeds import call_name, retry_seed
 from arbiter.protocols.errors import BackendError
@@ -44,14 +44,14 @@ class CheckedGenerator:
         for attempt in range(1, self._tries):
             if answer.valid is not False or self._is_cut(request, answer):
                 break
-            note_retry(attempt, 0.0, f"broken rules: {answer.problem}")
+            note_retry(attempt, 0.0, f"broken rules: {answer.violation}")
             again = await self._write(self._again(request, answer, attempt))
             spent = again.overhead + answer.usage + answer.overhead
             seconds = None if again.seconds is None or answer.seconds is None else again.seconds + answer.seconds
-            answer = msgspec.structs.replace(again, overhead=spent, seconds=seconds)
+            answer = msgspec.structs.replace(again, overhead=spent, seconds=seconds, tries=attempt + 1)
         if answer.valid is False and self._tries > 1 and not self._is_cut(request, answer):
             raise BackendError(
-                f"the {request.author} model broke the rules of the answer in each of {TRIES} tries: {answer.problem}"
+                f"the {request.author} model broke the rules of the answer in each of {TRIES} tries: {answer.violation}"
             )
         return answer
 
@@ -64,8 +64,8 @@ class CheckedGenerator:
         )
         if answer.valid is not None:
             return msgspec.structs.replace(answer, calls=calls)
-        valid, problem = self._verdict(request, answer, calls)
-        return msgspec.structs.replace(answer, calls=calls, valid=valid, problem=problem)
+        valid, violation = self._verdict(request, answer, calls)
+        return msgspec.structs.replace(answer, calls=calls, valid=valid, violation=violation)
 
     def _verdict(
         self, request: GenerationRequest, answer: Generation, calls: tuple[ToolCall, ...]
@@ -74,16 +74,16 @@ class CheckedGenerator:
         before_stop, schema = self._before_stop(request, answer), self._rules.schema
         is_cut = answer.stop_reason == "limit" and before_stop is None
         ends = answer.stop_reason == "end" or before_stop is not None
-        problem = problem_with(self._rules, calls, ends)
-        if calls or problem is not None:
-            return problem is None, problem
+        violation = violation_of_calls(self._rules, calls, ends)
+        if calls or violation is not None:
+            return violation is None, violation
         if schema is None or not (ends or is_cut):
             return None, None
         text = request.written + answer.text if before_stop is None else before_stop
-        problem = problem_of_answer(schema, text, request.in_thought)
-        if problem is not None and is_cut:
-            problem = f"its token limit cut it: {problem}"
-        return problem is None, problem
+        violation = violation_of_answer(schema, text, request.in_thought)
+        if violation is not None and is_cut:
+            violation = f"its token limit cut it: {violation}"
+        return violation is None, violation
 
     def _again(self, request: GenerationRequest, answer: Generation, attempt: int) -> GenerationRequest:
         """Return the request for another try after ``answer``."""

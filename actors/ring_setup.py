@@ -20,7 +20,7 @@ from arbiter.protocols.ports import (
     ThoughtOpening,
     WritesThoughts,
 )
-from arbiter.protocols.records import Model, ScoreKind
+from arbiter.protocols.records import Model, ScoreKind, Transcript
 from arbiter.protocols.tools import AnswerRules, Effort
 
 
@@ -64,25 +64,27 @@ class Models(msgspec.Struct, frozen=True):
 
         It cannot be offered tools, takes no such effort, or fails under the constraint of a schema.
         """
-        transcript, rules = task.transcript, task.transcript.rules
-        if transcript.has_tools:
-            self._require_tools(task.policy)
+        rules = task.transcript.rules
+        self.require_tools(task.policy, task.transcript)
         if rules is not None and rules.effort is not None:
             self._require_effort(task.policy, rules.effort)
         if rules is not None and rules.schema is not None:
             self._require_constraints(task.policy)
 
+    def require_tools(self, policy: Policy, transcript: Transcript) -> None:
+        """Raise ``ConfigError`` if ``transcript`` has tools, and a model that writes steps for ``policy`` cannot."""
+        if not transcript.has_tools:
+            return
+        offers = transcript.rules is not None and bool(transcript.rules.tools)
+        subject = "tools: the question offers them" if offers else "the conversation calls tools"
+        for model in self.writers(policy):
+            if isinstance(model, RefusesTools) and model.without_tools is not None:
+                raise ConfigError(f"{subject}, but a model cannot be offered tools. {model.without_tools}")
+
     def _require_constraints(self, policy: Policy) -> None:
         for model in self.writers(policy):
             if isinstance(model, RefusesConstraints) and model.without_constraints is not None:
                 raise ConfigError(f"schema: {model.without_constraints}")
-
-    def _require_tools(self, policy: Policy) -> None:
-        for model in self.writers(policy):
-            if isinstance(model, RefusesTools) and model.without_tools is not None:
-                raise ConfigError(
-                    f"the question offers tools, but a model cannot be offered tools. {model.without_tools}"
-                )
 
     def _require_effort(self, policy: Policy, effort: Effort) -> None:
         told = [model.efforts for model in self.writers(policy) if isinstance(model, TakesEfforts)]

@@ -1,4 +1,4 @@
-"""The thoughts of answers: how much the models think, and where a thought goes."""
+"""The thoughts of answers: where they go, and how many tokens they have."""
 
 from collections.abc import AsyncIterator, Iterable
 
@@ -6,14 +6,12 @@ from msgspec.structs import replace
 
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.response_schemas import TokenUsage, usage_of
-from arbiter.gateway.schemas import ChatBody, CommonBody, ResponseBody
+from arbiter.gateway.schemas import CommonBody
 from arbiter.gateway.streaming import AnswerPart
 from arbiter.library.divided_solutions import divided_solution, reasoning_tokens
-from arbiter.protocols.errors import RequestError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import ThoughtOpening
 from arbiter.protocols.records import Solution
-from arbiter.protocols.tools import Effort
 from arbiter.structured.thoughts import AnswerDivider, DividedAnswer
 
 DividedPart = tuple[int, str, AnswerPart]
@@ -29,9 +27,8 @@ class Thoughts:
 
     def __init__(self, context: GatewayContext, body: CommonBody, task: Task) -> None:
         chosen = (body.arbiter and body.arbiter.reasoning) or context.arbiter.config.serve.reasoning
-        self._known = context.arbiter.thought_opening(task)
-        if self._known is None and chosen == "separate":
-            self._known = "answer"
+        assumed: ThoughtOpening | None = "answer" if chosen == "separate" else None
+        self._known: ThoughtOpening | None = context.arbiter.thought_opening(task) or assumed
         rules = task.transcript.rules
         is_json = rules is not None and rules.schema is not None  # so its content is JSON alone
         self._separated: ThoughtOpening | None = self._known if is_json or chosen != "inline" else None
@@ -66,24 +63,3 @@ class Thoughts:
         details = usage.completion_tokens_details
         tokens = sum(reasoning_tokens(solution, self._known) for solution in solutions)
         return replace(usage, completion_tokens_details=replace(details, reasoning_tokens=tokens))
-
-
-def effort_of(body: CommonBody) -> Effort | None:
-    """Return the effort that a request asks for.
-
-    Raises ``RequestError`` if it asks for a summary in a form that nothing writes.
-    """
-    if isinstance(body, ChatBody):
-        return body.reasoning_effort
-    options = body.reasoning if isinstance(body, ResponseBody) else None
-    if options is None:
-        return None
-    for name, summary in (("summary", options.summary), ("generate_summary", options.generate_summary)):
-        if summary in ("concise", "detailed"):
-            raise RequestError(
-                f"reasoning.{name}: {summary!r} cannot be honoured, because no model writes summaries: reasoning items "
-                'have the whole thought in their content. Leave it out, or send "auto"',
-                code="unsupported_parameter",
-                param=f"reasoning.{name}",
-            )
-    return options.effort

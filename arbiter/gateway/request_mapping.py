@@ -8,11 +8,11 @@ from typing import Any, cast
 from msgspec.structs import replace
 
 from arbiter.actors.seeds import sample_seed
+from arbiter.data.conversation import Message
 from arbiter.gateway.answer_format import schema_field, schema_of
 from arbiter.gateway.call_schemas import add_call, calls_and_thought, result_of
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.error_responses import closing
-from arbiter.gateway.reasoning import effort_of
 from arbiter.gateway.reasoning_items import add_thought, thought_of
 from arbiter.gateway.schemas import (
     ChatBody,
@@ -25,10 +25,10 @@ from arbiter.gateway.schemas import (
     ResponseBody,
 )
 from arbiter.library.arbiter import Arbiter
-from arbiter.library.conversation import Message
 from arbiter.library.questions import Overrides, Question
 from arbiter.protocols.errors import ClosedError, ConfigError, DataError, RequestError
 from arbiter.protocols.messages import Task
+from arbiter.protocols.tools import Effort
 
 _NONE = Extras()
 _FIELD = re.compile(  # at the beginning of an error
@@ -86,8 +86,13 @@ def _task(arbiter: Arbiter, question: Question, overrides: Overrides, body: Comm
         raise closing() from error
     except (ConfigError, DataError) as error:
         message = _with_field(str(error), body)
-        field = _FIELD.match(message)
-        raise RequestError(message, code="invalid_value", param=field[0] if field else None) from error
+        raise RequestError(message, code="invalid_value", param=named_field(message)) from error
+
+
+def named_field(error: str) -> str | None:
+    """Return the field that the text of an error begins with; None if it begins with no field."""
+    field = _FIELD.match(error)
+    return field[0] if field else None
 
 
 def _with_field(error: str, body: CommonBody) -> str:
@@ -141,7 +146,7 @@ def _overrides(
         "deadline": _narrower(limits.deadline, extras.deadline),
         "stop": (stop,) if isinstance(stop, str) else stop,
         "tags": _tags(body, extras),
-        "reasoning_effort": effort_of(body),
+        "reasoning_effort": _effort(body),
         "schema": schema_of(body),
         **({} if isinstance(body, CompletionBody) else _tools(body)),
     }
@@ -150,6 +155,27 @@ def _overrides(
 
 def _tools(body: CommonBody) -> dict[str, Any]:
     return {name: getattr(body, name, None) for name in ("tools", "tool_choice", "parallel_tool_calls")}
+
+
+def _effort(body: CommonBody) -> Effort | None:
+    """Return the effort that a request asks for.
+
+    Raises ``RequestError`` if it asks for a summary in a form that nothing writes.
+    """
+    if isinstance(body, ChatBody):
+        return body.reasoning_effort
+    options = body.reasoning if isinstance(body, ResponseBody) else None
+    if options is None:
+        return None
+    for name, summary in (("summary", options.summary), ("generate_summary", options.generate_summary)):
+        if summary in ("concise", "detailed"):
+            raise RequestError(
+                f"reasoning.{name}: {summary!r} cannot be honoured, because no model writes summaries: reasoning items "
+                'have the whole thought in their content. Leave it out, or send "auto"',
+                code="unsupported_parameter",
+                param=f"reasoning.{name}",
+            )
+    return options.effort
 
 
 def _conversation(items: str | Sequence[InputItem], instructions: str | None) -> Question:

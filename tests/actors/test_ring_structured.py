@@ -15,7 +15,7 @@ from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Generation, GenerationRequest, Policy
 from arbiter.protocols.records import Limits, Solution, Transcript, Usage
 from arbiter.protocols.tools import AnswerRules, Tool, ToolCall
-from arbiter.structured.validation import problem_of
+from arbiter.structured.validation import violation_of
 
 Solve = Callable[..., list[Solution]]
 MakeModels = Callable[..., Models]
@@ -52,7 +52,7 @@ def test_a_draft_that_fits_goes_to_the_policy(solved: Solve, make_models: MakeMo
     (solution,) = solved(make_models(Writes(GOOD)), [a_task(KEEP)])
     assert (solution.text, solution.finish_reason) == (GOOD, "answered")
     (step,) = solution.steps
-    assert (step.kept.author, step.kept.valid, step.kept.problem) == ("draft", True, None)
+    assert (step.kept.author, step.kept.valid, step.kept.violation) == ("draft", True, None)
     assert solution.requests["router"].requests == 1
 
 
@@ -65,7 +65,7 @@ def test_a_draft_that_does_not_fit_escalates_without_a_request_to_a_scorer(
     (step,) = solution.steps
     assert step.draft is not None
     assert (step.verdict, step.draft.valid, step.draft.score) == ("escalate", False, None)
-    assert (step.draft.problem or "").startswith("the answer does not fit its schema: ")
+    assert (step.draft.violation or "").startswith("the answer does not fit its schema: ")
     assert "router" not in solution.requests
 
 
@@ -108,7 +108,7 @@ def test_steps_of_a_thought_have_no_verdict_and_the_step_after_it_is_constrained
     (solution,) = solved(make_models(thinking), [a_task(KEEP)])
     assert [step.kept.valid for step in solution.steps] == [None, None, True]
     assert draft.constraints == constraints
-    assert problem_of(SCHEMA, solution.steps[-1].kept.text) is None
+    assert violation_of(SCHEMA, solution.steps[-1].kept.text) is None
 
 
 def test_where_the_prompt_of_one_model_opens_a_thought_answers_of_both_begin_within_it(
@@ -117,7 +117,7 @@ def test_where_the_prompt_of_one_model_opens_a_thought_answers_of_both_begin_wit
     target = CallingGenerator(Writes(f"So it is two.</think>\n\n{GOOD}"), None, opens_thought=True)
     draft = Writes("One and one.", GOOD, ongoing=["One and one."])
     (solution,) = solved(make_models(draft, target), [a_task(KEEP)])
-    assert solution.steps[1].candidates[0].problem == "it ends within a thought"
+    assert solution.steps[1].candidates[0].violation == "it ends within a thought"
     assert [(step.kept.author, step.kept.valid) for step in solution.steps] == [("draft", None), ("target", True)]
 
 
@@ -153,7 +153,7 @@ def test_a_draft_that_its_limit_cuts_escalates_and_a_target_that_its_limit_cuts_
     assert (step.verdict, step.kept.author, solution.text) == ("escalate", "target", CUT)
     assert (solution.finish_reason, target.calls, "router" in solution.requests) == (reason, 1, False)
     for one in step.candidates:
-        assert (one.valid, (one.problem or "").partition(": ")[0]) == (False, "its token limit cut it")
+        assert (one.valid, (one.violation or "").partition(": ")[0]) == (False, "its token limit cut it")
 
 
 def test_a_draft_that_is_whole_where_its_limit_cuts_it_goes_to_the_policy(
@@ -220,7 +220,7 @@ def test_an_answer_that_ends_within_a_thought_does_not_fit(solved: Solve, make_m
     (solution,) = solved(make_models(Writes(f"<think>{GOOD}"), Writes(f"<think>So</think>{GOOD}")), [a_task(KEEP)])
     (step,) = solution.steps
     assert step.draft is not None
-    assert (step.draft.problem, step.kept.author) == ("it ends within a thought", "target")
+    assert (step.draft.violation, step.kept.author) == ("it ends within a thought", "target")
 
 
 @pytest.mark.parametrize("mark", ["<think>", "</think>"])
