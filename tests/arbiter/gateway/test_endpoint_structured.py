@@ -1,6 +1,8 @@
 """Structured answers at the endpoint: of both APIs, streamed and not, with the openai package."""
 
+import functools
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ FORMAT: Any = {"type": "json_schema", "json_schema": {"name": "total", "schema":
 FLAT: Any = {"format": {"type": "json_schema", "name": "total", "schema": SCHEMA}}
 GOOD, BAD = '{"sum": 2}', '{"sum": "two"}'
 USAGE = Usage(10, 5)
+Write = Callable[[GenerationRequest], Generation]
 
 
 class Total(BaseModel):
@@ -30,6 +33,18 @@ def adder(request: GenerationRequest) -> Generation:
     if not request.transcript.steps:
         return Generation("<think>One and one.", "separator", USAGE)
     return Generation(f"So it is two.</think>\n\n{BAD if request.author == 'draft' else GOOD}", "end", USAGE)
+
+
+class Lacking(CallingGenerator):
+    """A model that fails under a constraint."""
+
+    @property
+    def without_constraints(self) -> str | None:
+        return "constrained decoding needs llguidance: pip install it"
+
+
+def always(text: str) -> Write:
+    return lambda request: Generation(text, "end", USAGE)
 
 
 def client(served: Any) -> AsyncOpenAI:
@@ -133,7 +148,7 @@ async def test_name_and_description_of_a_format_reach_the_models(endpoint: Any) 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.asyncio
 async def test_where_no_model_fits_the_schema_the_answer_is_an_error(endpoint: Any, stream: bool) -> None:
-    async with endpoint(lambda _: Generation(BAD, "end", USAGE)) as served:
+    async with endpoint(always(BAD)) as served:
         for path, body in (
             ("chat/completions", {"messages": [QUESTION], "response_format": FORMAT}),
             ("responses", {"input": "1+1?", "text": FLAT}),
@@ -158,7 +173,7 @@ async def test_json_that_a_limit_cuts_is_sent_with_length_and_with_no_other_reas
 
 @pytest.mark.asyncio
 async def test_json_that_a_stop_text_cuts_is_an_error(endpoint: Any) -> None:
-    async with endpoint(lambda _: Generation(GOOD, "end", USAGE)) as served:
+    async with endpoint(always(GOOD)) as served:
         answer = await served.chat(response_format=FORMAT, stop=["}"])
     assert answer.status_code == 502
     assert "does not fit its schema" in answer.json()["error"]["message"]
@@ -201,47 +216,34 @@ async def test_a_thought_that_the_prompt_opens_is_no_part_of_the_content(endpoin
 
 SCHEMA_FIELD = "response_format.json_schema"
 RECURSIVE = {"properties": {"more": {"$ref": "#"}}, "type": "object"}
-DEEP: dict[str, Any] = {"type": "object"}
-for _ in range(300):
-    DEEP = {"properties": {"a": DEEP}}
+NOT_SCHEMAS: list[Any] = [
+    3,
+    [],
+    {"type": "nothing"},
+    {"properties": 3},
+    {"pattern": "("},
+    {"$ref": "https://example.org/schema"},
+    {"enum": ["x" * 600_000]},
+    functools.reduce(lambda inner, _: {"properties": {"a": inner}}, range(300), dict[str, Any]()),
+]
+FAULTY: list[Any] = [
+    ({"type": "grammar"}, "response_format.type"),
+    ({"type": "json_schema"}, SCHEMA_FIELD),
+    ({"json_schema": FORMAT["json_schema"]}, "response_format.type"),
+    ({"type": "json_object", "json_schema": FORMAT["json_schema"]}, SCHEMA_FIELD),
+    ({"type": "json_schema", "json_schema": {"schema": SCHEMA}}, f"{SCHEMA_FIELD}.name"),
+    ({"type": "json_schema", "json_schema": {"name": "total"}}, f"{SCHEMA_FIELD}.schema"),
+    ({"type": "json_schema", "json_schema": {"name": "two words", "schema": SCHEMA}}, f"{SCHEMA_FIELD}.name"),
+    ({"type": "json_schema", "json_schema": {**FORMAT["json_schema"], "grammar": "x"}}, f"{SCHEMA_FIELD}.grammar"),
+    *(
+        ({"type": "json_schema", "json_schema": {"name": "t", "schema": schema}}, f"{SCHEMA_FIELD}.schema")
+        for schema in NOT_SCHEMAS
+    ),
+    ("json", "response_format"),
+]
 
 
-@pytest.mark.parametrize(
-    ("format_", "param"),
-    [
-        ({"type": "grammar"}, "response_format.type"),
-        ({"type": "json_schema"}, "response_format.json_schema"),
-        ({"json_schema": FORMAT["json_schema"]}, "response_format.type"),
-        ({"type": "json_object", "json_schema": FORMAT["json_schema"]}, "response_format.json_schema"),
-        ({"type": "json_schema", "json_schema": {"schema": SCHEMA}}, "response_format.json_schema.name"),
-        ({"type": "json_schema", "json_schema": {"name": "total"}}, "response_format.json_schema.schema"),
-        (
-            {"type": "json_schema", "json_schema": {"name": "two words", "schema": SCHEMA}},
-            "response_format.json_schema.name",
-        ),
-        (
-            {"type": "json_schema", "json_schema": {**FORMAT["json_schema"], "grammar": "x"}},
-            "response_format.json_schema.grammar",
-        ),
-        *(
-            (
-                {"type": "json_schema", "json_schema": {"name": "t", "schema": schema}},
-                "response_format.json_schema.schema",
-            )
-            for schema in (
-                3,
-                [],
-                {"type": "nothing"},
-                {"properties": 3},
-                {"pattern": "("},
-                {"$ref": "https://example.org/schema"},
-                {"enum": ["x" * 600_000]},
-                DEEP,
-            )
-        ),
-        ("json", "response_format"),
-    ],
-)
+@pytest.mark.parametrize(("format_", "param"), FAULTY)
 @pytest.mark.asyncio
 async def test_a_format_that_is_none_is_refused_by_its_field(endpoint: Any, format_: Any, param: str) -> None:
     async with endpoint() as served:
@@ -276,17 +278,17 @@ async def test_a_format_of_a_response_that_is_none_is_refused_by_its_field(
 @pytest.mark.asyncio
 async def test_a_schema_may_refer_to_itself(endpoint: Any) -> None:
     chosen = {"type": "json_schema", "json_schema": {"name": "t", "schema": RECURSIVE}}
-    async with endpoint(lambda _: Generation('{"more": {"more": {}}}', "end", USAGE)) as served:
+    async with endpoint(always('{"more": {"more": {}}}')) as served:
         answer = await served.chat(response_format=chosen)
     assert answer.status_code == 200
 
 
 @pytest.mark.asyncio
 async def test_a_model_that_cannot_be_constrained_is_refused_before_the_problem_begins(endpoint: Any) -> None:
-    class Lacking(CallingGenerator):
-        without_constraints = "constrained decoding needs llguidance: pip install it"
+    def lacking(model: Generator) -> Generator:
+        return Lacking(model, None)
 
-    async with endpoint(wrap=lambda model: Lacking(model, None)) as served:
+    async with endpoint(wrap=lacking) as served:
         refused = await served.chat(response_format=FORMAT)
         error = refused.json()["error"]
         assert (refused.status_code, error["param"]) == (400, "response_format.json_schema.schema")

@@ -103,7 +103,9 @@ def test_a_schema_that_is_none_is_refused(in_virtual_time: Virtual, schema: Any,
 
 def test_a_model_that_cannot_be_constrained_is_refused_with_the_way_out(in_virtual_time: Virtual) -> None:
     class Lacking(CallingGenerator):
-        without_constraints = "install it"
+        @property
+        def without_constraints(self) -> str | None:
+            return "install it"
 
     async def body() -> None:
         lacking = ModelHandle[Generator](Lacking(ScriptedGenerator(thinker), None))
