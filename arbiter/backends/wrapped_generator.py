@@ -8,6 +8,7 @@ from arbiter.protocols.ports import (
     KeepsKeysAndValues,
     KnowsContext,
     KVMemory,
+    RefusesConstraints,
     RefusesTools,
     TakesEfforts,
     WritesThoughts,
@@ -36,6 +37,11 @@ class WrappedGenerator:
     def without_tools(self) -> str | None:
         """Why the model cannot be offered tools, and how to change that; None if it can."""
         return self.inner.without_tools if isinstance(self.inner, RefusesTools) else None
+
+    @property
+    def without_constraints(self) -> str | None:
+        """Why the model fails under a constraint, and how to change that; None if it does not."""
+        return self.inner.without_constraints if isinstance(self.inner, RefusesConstraints) else None
 
     @property
     def opens_thought(self) -> bool:

@@ -17,7 +17,7 @@ from arbiter.gateway.reasoning import Thoughts
 from arbiter.gateway.reasoning_items import Emit, ReasoningEvents, ReasoningItem, ReasoningText
 from arbiter.gateway.request_mapping import response_task
 from arbiter.gateway.response_schemas import ModelUsage, Reporter, SolutionReport, finish_of
-from arbiter.gateway.schemas import ReasoningOptions, ResponseBody
+from arbiter.gateway.schemas import ReasoningOptions, ResponseBody, TextOptions
 from arbiter.gateway.spend_caps import at_cap, is_capped
 from arbiter.gateway.streaming import AnswerStreams, EventStream, answer_streams, event, solutions_of
 from arbiter.protocols.errors import RequestError
@@ -105,6 +105,7 @@ class Response(msgspec.Struct, frozen=True):
     arbiter: SolutionReport | None = None
     object: Literal["response"] = "response"
     reasoning: ReasoningOptions | None = None
+    text: TextOptions | None = None
     parallel_tool_calls: bool = False
     tool_choice: str | dict[str, Any] = "none"
     tools: list[dict[str, Any]] = []
@@ -294,6 +295,7 @@ def _begun(body: ResponseBody, task: Task) -> Response:
         top_p=task.sampling.top_p,
         user=body.user,
         reasoning=body.reasoning,
+        text=body.text,
         **_tools_of(body),
     )
 

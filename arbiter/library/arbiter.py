@@ -228,10 +228,7 @@ class Arbiter:
         """
         task = self._tasks.make(question, overrides)
         self._check(overrides.get("run_type"), task.policy)
-        if task.transcript.has_tools:
-            self._open().models.require_tools(task.policy, task.transcript)
-        if task.transcript.rules and task.transcript.rules.effort:
-            self._open().models.require_effort(task.policy, task.transcript.rules.effort)
+        self._open().models.require_rules(task)
         return task
 
     def thought_opening(self, task: Task) -> ThoughtOpening | None:
