@@ -4,8 +4,9 @@ from arbiter.actors.checked_generation import CheckedGenerator
 from arbiter.actors.gathering import Gathering
 from arbiter.actors.requests import ModelRequest, RequestExecutor
 from arbiter.actors.seeds import step_seed
-from arbiter.protocols.messages import Context, DraftStep, EscalateStep
-from arbiter.protocols.ports import GenerationRequest, Generator, ModelHandle, Proposal
+from arbiter.actors.step_pieces import StreamedGenerator, can_stream
+from arbiter.protocols.messages import Context, DraftStep, EscalateStep, Task
+from arbiter.protocols.ports import GenerationRequest, Generator, ModelHandle, Proposal, StreamsText
 from arbiter.protocols.records import Author, Candidate
 
 
@@ -82,10 +83,7 @@ class StepGenerator:
             task.policy.confidence if is_draft else None,
             self._target,
         )
-        generator, rules = self._generator, context.transcript.rules
-        if rules is not None:
-            generator = CheckedGenerator(generator, rules, not is_draft or not task.policy.decides)
-        answer = await self._calls.generate(call, generator, self._limiter, request, gathering)
+        answer = await self._calls.generate(call, self._for(task, call.is_ahead), self._limiter, request, gathering)
         return Candidate(
             self._role,
             answer.text,
@@ -102,3 +100,13 @@ class StepGenerator:
             answer.valid,
             answer.problem,
         )
+
+    def _for(self, task: Task, is_ahead: bool) -> Generator:
+        """Return the model for a step of ``task``: one that checks its steps, or passes on their text, if need be."""
+        rules = task.transcript.rules
+        if rules is not None:
+            return CheckedGenerator(self._generator, rules, self._role == "target" or not task.policy.decides)
+        listen = self._calls.listener(task)
+        if listen is None or not isinstance(self._generator, StreamsText) or not can_stream(task, self._role, is_ahead):
+            return self._generator
+        return StreamedGenerator(self._generator, listen)

@@ -1,11 +1,29 @@
 """What a ``Generator`` over another one tells about the model: what the inner one tells."""
 
-from arbiter.protocols.ports import CountsPrompts, Generator, KeepsKeysAndValues, KnowsContext, KVMemory, RefusesTools
+from arbiter.protocols.ports import (
+    CountsPrompts,
+    Generation,
+    GenerationRequest,
+    Generator,
+    KeepsKeysAndValues,
+    KnowsContext,
+    KVMemory,
+    RefusesTools,
+    Say,
+    StreamsText,
+)
 from arbiter.protocols.records import Transcript
 
 
+async def written_by(generator: Generator, request: GenerationRequest, say: Say | None) -> Generation:
+    """Return the step of ``generator``, which passes its text on to ``say``, if it can."""
+    if say is not None and isinstance(generator, StreamsText):
+        return await generator.stream(request, say)
+    return await generator.generate(request)
+
+
 class WrappedGenerator:
-    """Base of generators over ``inner``. A subclass implements ``generate``."""
+    """Base of generators over ``inner``. A subclass implements ``generate`` and ``stream``."""
 
     def __init__(self, inner: Generator) -> None:
         self.inner = inner
