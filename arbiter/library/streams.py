@@ -14,6 +14,7 @@ from typing import Any, Generic, Self, TypeVar
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
+from arbiter.actors.loop_calls import Soon
 from arbiter.protocols.errors import ClosedError
 from arbiter.protocols.records import Solution, StepPiece, StepRecord
 
@@ -23,9 +24,6 @@ Done = Callable[[Solution], Awaitable[None]]
 Put = Callable[[Item], None]
 Begin = Callable[[Callable[[], Coroutine[Any, Any, None]]], object]
 """Starts a coroutine function as a task of the Arbiter. Raises ``ClosedError`` if the Arbiter is closed."""
-
-Soon = Callable[[Callable[[], object]], object]
-"""Schedules a function on the event loop, from any thread. Raises ``RuntimeError`` if the loop has ended."""
 
 
 class StreamWork(Generic[Item]):
