@@ -10,6 +10,7 @@ from arbiter.config.run_tables import Share
 Cap = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 AtCap = Literal["refuse", "draft"]
+StreamUnit = Literal["steps", "tokens"]
 
 
 class CapsTable(ConfigTable, frozen=True):
@@ -38,6 +39,13 @@ class ServeTable(ConfigTable, frozen=True):
     """The share of the requests whose questions the target alone answers as well, to measure what it would cost.
 
     They run in the background where there is free capacity, and cost tokens of the target. All models need a ``price``.
+    """
+    stream: StreamUnit = "steps"
+    """How streamed answers arrive. ``steps``: a chunk for each step, once it is kept. ``tokens``: steps that nothing
+    can reject arrive while they are written.
+
+    These are the steps of a target that replaces a rejected draft, and those of the run types ``target`` and ``draft``.
+    Accepted drafts arrive whole. A request may choose otherwise, with ``arbiter.stream``.
     """
     aliases: dict[Name, str] = msgspec.field(default_factory=dict[Name, str])
     """Further names of models, with the operating points that they name: ``{ gpt-4o = "arbiter:router@0.4" }``.

@@ -101,7 +101,7 @@ async def chat_completions(context: GatewayContext, request: Request, raw: bytes
     tasks = at_cap(request, chat_tasks(context, body))
     reporter = Reporter(body.arbiter, context.costs.prices, is_capped(request))
     if body.stream:
-        answers = await answer_streams(context, request, tasks)
+        answers = await answer_streams(context, request, tasks, body.arbiter)
         return EventStream(_chunks(body, tasks, answers, reporter), context.patience, answers.forward)
     solutions = await solutions_of(context, request, tasks)
     reports = [reporter.whole(solution) for solution in solutions]

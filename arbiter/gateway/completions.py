@@ -62,7 +62,7 @@ async def completions(context: GatewayContext, request: Request, raw: bytes) -> 
     context.admission.enter_rest(after(request), number_of_answers(context, len(prompts), body.n))
     tasks = at_cap(request, completion_tasks(context, body, prompts))
     if body.stream:
-        answers = await answer_streams(context, request, tasks)
+        answers = await answer_streams(context, request, tasks, body.arbiter)
         return EventStream(_chunks(body, tasks, answers, reporter), context.patience, answers.forward)
     solutions = await solutions_of(context, request, tasks)
     choices = [

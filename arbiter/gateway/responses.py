@@ -140,7 +140,7 @@ async def responses(context: GatewayContext, request: Request, raw: bytes) -> Ht
     (task,) = at_cap(request, [response_task(context, body)])
     reporter = Reporter(body.arbiter, context.costs.prices, is_capped(request))
     if body.stream:
-        answers = await answer_streams(context, request, [task])
+        answers = await answer_streams(context, request, [task], body.arbiter)
         return EventStream(_events(body, task, answers, reporter), context.patience, answers.forward)
     (solution,) = await solutions_of(context, request, [task])
     return answer(_ended(_begun(body, task), task, solution, reporter))

@@ -4,6 +4,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from arbiter.config.serve_tables import StreamUnit
+
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
 Seed = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -22,8 +24,8 @@ class Extras(RequestBody, frozen=True, kw_only=True):
     """The field ``arbiter``: settings without an OpenAI field.
 
     ``threshold`` is that of the run type. ``max_steps``, ``step_tokens`` and ``deadline`` (in seconds) are limits; they
-    can only lower the server's limits. With ``steps``, the answer has the records of its steps. ``tags`` are recorded
-    in the log.
+    can only lower the server's limits. With ``steps``, the answer has the records of its steps. ``stream`` says how a
+    streamed answer arrives. ``tags`` are recorded in the log.
     """
 
     threshold: float | None = None
@@ -31,6 +33,7 @@ class Extras(RequestBody, frozen=True, kw_only=True):
     step_tokens: Count | None = None
     deadline: Annotated[float, msgspec.Meta(gt=0)] | None = None
     steps: bool | None = None
+    stream: StreamUnit | None = None
     tags: Metadata | None = None
 
 

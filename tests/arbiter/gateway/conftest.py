@@ -1,6 +1,6 @@
 """Fixtures: the endpoint in process, with scripted models whose steps name their question."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -41,9 +41,14 @@ def estimated(request: ScoreRequest) -> float:
 class Scripted:
     """The scripted models, with their recorded requests."""
 
-    def __init__(self, write: Callable[[GenerationRequest], Generation | str], seconds: Seconds) -> None:
-        self.draft = ScriptedGenerator(write, seconds)
-        self.target = ScriptedGenerator(write, seconds)
+    def __init__(
+        self,
+        write: Callable[[GenerationRequest], Generation | str],
+        seconds: Seconds,
+        texts: Callable[[GenerationRequest], Sequence[str]],
+    ) -> None:
+        self.draft = ScriptedGenerator(write, seconds, texts)
+        self.target = ScriptedGenerator(write, seconds, texts)
         self.router = ScriptedScorer(estimated, seconds)
 
     @property
@@ -97,12 +102,13 @@ def endpoint() -> Open:
     async def open_endpoint(
         write: Callable[[GenerationRequest], Generation | str] = written,
         seconds: Seconds = 0.0,
+        texts: Callable[[GenerationRequest], Sequence[str]] = lambda _: (),
         out: Path | None = None,
         config: dict[str, Any] | None = None,
         kind: type[Arbiter] = Arbiter,
         **options: Any,
     ) -> AsyncGenerator[Served]:
-        models = Scripted(write, seconds)
+        models = Scripted(write, seconds, texts)
         arbiter = kind(a_config(**(config or {})), models=models.handles, out=out)
         gateway = Gateway(arbiter, **options)
         async with arbiter, open_http_client(gateway.app, httpx2) as client:
