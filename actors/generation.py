@@ -98,7 +98,7 @@ class StepGenerator:
             answer.gathered,
             answer.calls,
             answer.valid,
-            answer.problem,
+            answer.violation,
         )
 
     def _for(self, task: Task, is_ahead: bool) -> Generator:

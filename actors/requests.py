@@ -261,7 +261,8 @@ def _generated(
         gathered=gathered,
         calls=answer.calls,
         valid=answer.valid,
-        problem=answer.problem,
+        violation=answer.violation,
+        tries=answer.tries,
     )
 
 

@@ -97,8 +97,9 @@ class Generation(Record, frozen=True):
       to the time that the original request took. If ``fresh`` is True, ``seconds`` is the time that this request itself
       took, without the time in the model's own queue.
     - ``calls`` are the tools that the step calls; ``text`` then has the text before them alone. A step without calls
-      whose text calls a tool in a form that cannot be read has ``valid`` False, and ``problem`` says why. Otherwise
+      whose text calls a tool in a form that cannot be read has ``valid`` False, and ``violation`` says why. Otherwise
       both are None: the ring checks the step.
+    - ``tries`` is above 1 if earlier tries to write the step broke the rules of the answer.
 
     Example::
 
@@ -115,7 +116,8 @@ class Generation(Record, frozen=True):
     confidence: float | None = None
     calls: tuple[ToolCall, ...] = ()
     valid: bool | None = None
-    problem: str | None = None
+    violation: str | None = None
+    tries: int = 1
 
 
 class ScoreRequest(Record, frozen=True):

@@ -28,13 +28,13 @@ class UnreadableError(Exception):
 class ReadStep(NamedTuple):
     """A step without its calls, and the calls.
 
-    ``problem`` says why a call in the text cannot be read; ``content`` is then the whole text, and there are no calls.
-    ``is_open`` is True if the text ends within a call.
+    ``violation`` says why a call in the text cannot be read; ``content`` is then the whole text, and there are no
+    calls. ``is_open`` is True if the text ends within a call.
     """
 
     content: str
     calls: tuple[ToolCall, ...] = ()
-    problem: str | None = None
+    violation: str | None = None
     is_open: bool = False
 
 
@@ -54,6 +54,23 @@ class CallForm(Protocol):
     def written(self, calls: Sequence[ToolCall]) -> str:
         """Return ``calls`` as the models write them."""
         ...
+
+
+class OpenedForm:
+    """The base of forms whose calls begin with the mark ``opening``."""
+
+    opening: str
+
+    def find(self, text: str, start: int) -> int | None:
+        found = text.find(self.opening, start)
+        return None if found < 0 else found
+
+
+class ElementForm(OpenedForm):
+    """The base of forms whose calls are elements ``<tool_call>``."""
+
+    opening, closing = "<tool_call>", "</tool_call>"
+    marks = (opening, closing)
 
 
 def read_step(form: CallForm, text: str, tools: Sequence[Tool] = ()) -> ReadStep:
