@@ -9,9 +9,9 @@ from typing import Any
 from anyio.abc import TaskGroup
 
 from arbiter.actors.factories import ActorFactories
-from arbiter.actors.loop_calls import running_soon
 from arbiter.actors.ring import Ring
 from arbiter.actors.ring_setup import Models
+from arbiter.backends.loop_calls import running_soon
 from arbiter.backends.opening import AnswerForm, form_of, open_tables
 from arbiter.config.config import Config
 from arbiter.config.model_tables import RouterTable

@@ -14,7 +14,7 @@ from typing import Any, Generic, Self, TypeVar
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from arbiter.actors.loop_calls import Soon
+from arbiter.backends.loop_calls import Soon
 from arbiter.protocols.errors import ClosedError
 from arbiter.protocols.records import Solution, StepPiece, StepRecord
 

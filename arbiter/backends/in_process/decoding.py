@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
-from arbiter.actors.loop_calls import running_soon
 from arbiter.backends.confidence import confidence_at, mean_confidence
 from arbiter.backends.draft_features import CandidateReading
 from arbiter.backends.full_context import full_context
@@ -29,6 +28,7 @@ from arbiter.backends.in_process.continuous_batching import Engine, Outputs
 from arbiter.backends.in_process.llama import LlamaModel
 from arbiter.backends.in_process.model_loading import Loaded, too_long
 from arbiter.backends.in_process.token_drawing import draw
+from arbiter.backends.loop_calls import running_soon
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.step_tokens import SeparatorTokens, StepTokens, agreed_tokens, agreement, proposed_tokens
 from arbiter.backends.token_texts import TokenTexts, prompt_tokens
