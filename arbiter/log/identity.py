@@ -57,6 +57,7 @@ OPERATIONAL = (
     "serve.caps.per_minute",
     "serve.choices",
     "serve.shadow",
+    "serve.stream",
     "verify",
 )
 """Patterns of the keys that may change when a run is resumed. ``docs/reference/log.md`` gives the reason for each."""
