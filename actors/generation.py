@@ -5,8 +5,9 @@ from arbiter.actors.gathering import Gathering
 from arbiter.actors.requests import ModelRequest, RequestExecutor
 from arbiter.actors.ring_setup import Models
 from arbiter.actors.seeds import step_seed
-from arbiter.protocols.messages import Context, DraftStep, EscalateStep
-from arbiter.protocols.ports import GenerationRequest, Generator, ModelHandle, Proposal
+from arbiter.actors.step_pieces import StreamedGenerator, can_stream
+from arbiter.protocols.messages import Context, DraftStep, EscalateStep, Task
+from arbiter.protocols.ports import GenerationRequest, Generator, ModelHandle, Proposal, StreamsText
 from arbiter.protocols.records import Author, Candidate
 
 
@@ -92,10 +93,7 @@ class StepGenerator:
             self._target,
             in_thought=context.transcript.rules is not None and self._models.thought_opening(task) == "prompt",
         )
-        generator, rules = self._generator, context.transcript.rules
-        if rules is not None:
-            generator = CheckedGenerator(generator, rules, not is_draft or not task.policy.decides, task.stop)
-        answer = await self._calls.generate(call, generator, self._limiter, request, gathering)
+        answer = await self._calls.generate(call, self._for(task, call.is_ahead), self._limiter, request, gathering)
         return Candidate(
             self._role,
             answer.text,
@@ -112,3 +110,14 @@ class StepGenerator:
             answer.valid,
             answer.violation,
         )
+
+    def _for(self, task: Task, is_ahead: bool) -> Generator:
+        """Return the model for a step of ``task``: one that checks its steps, or passes on their text, if need be."""
+        rules = task.transcript.rules
+        if rules is not None and rules.restricts:
+            is_final = self._role == "target" or not task.policy.decides
+            return CheckedGenerator(self._generator, rules, is_final, task.stop)
+        listen = self._calls.listener(task)
+        if listen is None or not isinstance(self._generator, StreamsText) or not can_stream(task, self._role, is_ahead):
+            return self._generator
+        return StreamedGenerator(self._generator, listen)

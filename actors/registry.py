@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 
+from arbiter.actors.step_pieces import Listen
 from arbiter.protocols.errors import ClosedError, ProblemError
 from arbiter.protocols.messages import Context, Task
 from arbiter.protocols.records import LookaheadStats, Model, RequestCounts, Usage
@@ -35,11 +36,14 @@ class ProblemRegistry:
         self._numbers = count()
         self._after_close: list[Callable[[Task], object]] = []
 
-    def open(self, task: Task) -> None:
-        """Open a problem. Raises ``ProblemError`` if one with the same id and sample is already open."""
+    def open(self, task: Task, listen: Listen | None = None) -> None:
+        """Open a problem. ``listen`` takes the pieces of its steps, if they are wanted.
+
+        Raises ``ProblemError`` if one with the same id and sample is already open.
+        """
         if (task.id, task.sample) in self._ids:
             raise ProblemError(f"problem {task.id!r} is already being solved: give each problem a unique id")
-        self._open[task] = OpenProblem(next(self._numbers))
+        self._open[task] = OpenProblem(next(self._numbers), listen)
         self._ids.add((task.id, task.sample))
         self.deciding += task.policy.decides
 
@@ -85,6 +89,10 @@ class ProblemRegistry:
     def number(self, task: Task) -> int:
         """Return how many problems were opened before ``task``."""
         return self._entry(task).number
+
+    def listener(self, task: Task) -> Listen | None:
+        """Return what takes the pieces of the steps of ``task``; None if they are not wanted."""
+        return self._entry(task).listen
 
     def work(self, task: Task) -> "Work":
         """Run the block as work on ``task``. Closing the problem ends the block early, without an error."""
@@ -198,10 +206,11 @@ class Work:
 class OpenProblem:
     """An open problem: its work, the messages that wait to be served (``outbox``), and its requests."""
 
-    __slots__ = ("calls", "digest", "forget", "lookahead", "number", "outbox", "scopes")
+    __slots__ = ("calls", "digest", "forget", "listen", "lookahead", "number", "outbox", "scopes")
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, listen: Listen | None) -> None:
         self.number = number
+        self.listen = listen
         self.forget: list[Callable[[Task], object]] = []
         self.scopes: set[anyio.CancelScope] = set()
         self.outbox: list[_Delivery] = []

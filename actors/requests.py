@@ -9,6 +9,7 @@ from arbiter.actors.error_text import format_error
 from arbiter.actors.gathering import Gathering
 from arbiter.actors.limiter import ConcurrencyLimiter
 from arbiter.actors.registry import ProblemRegistry
+from arbiter.actors.step_pieces import Listen
 from arbiter.protocols.errors import BackendError, RecordedError
 from arbiter.protocols.events import (
     AnyPayload,
@@ -138,6 +139,10 @@ class RequestExecutor:
     def order(self, task: Task) -> int:
         """Return how many problems entered the ring before ``task``."""
         return self._registry.number(task)
+
+    def listener(self, task: Task) -> Listen | None:
+        """Return what takes the pieces of the steps of ``task``; None if they are not wanted."""
+        return self._registry.listener(task)
 
     async def generate(
         self,

@@ -24,6 +24,7 @@ from arbiter.actors.requests import RequestExecutor
 from arbiter.actors.ring_setup import Models, RingSettings
 from arbiter.actors.router import Router
 from arbiter.actors.slots import Occupancy
+from arbiter.actors.step_pieces import Listen
 from arbiter.actors.supervision import services
 from arbiter.actors.transcripts import first_context
 from arbiter.actors.verifier import Verifier
@@ -65,11 +66,14 @@ class Ring:
         self._closed = False
         self._left = anyio.Event()
 
-    async def solve(self, task: Task, watch: Watch | None = None) -> Solution:
+    async def solve(self, task: Task, watch: Watch | None = None, listen: Listen | None = None) -> Solution:
         """Solve one problem and return its solution. If the problem fails, the solution has the error.
 
         ``watch`` is called with each step when it is kept. It must not block; its error fails the problem. Cancelling
         the call cancels all work on the problem.
+
+        ``listen`` is called with pieces of steps while they are written, where nothing can reject them
+        (``can_stream``). It must not block or raise. A recorded step has no pieces.
 
         Raises ``ConfigError`` if a model is missing, or cannot keep the rules of the task's answer. Raises
         ``ProblemError`` if a problem with the same id and sample is in the ring. Raises ``ClosedError`` if the ring is
@@ -80,7 +84,7 @@ class Ring:
         if self._closed:
             raise ClosedError(f"problem {task.id!r} was submitted after the ring was closed")
         task = msgspec.structs.replace(task)  # a copy: the caller may submit the same task again
-        self._registry.open(task)
+        self._registry.open(task, listen)
         reply = self._replies[task] = Future[Solution]()
         if watch is not None:
             self._watches[task] = watch

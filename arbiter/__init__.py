@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from arbiter.library.blocking import solve as solve
     from arbiter.library.questions import Overrides as Overrides
     from arbiter.library.questions import Question as Question
+    from arbiter.library.streams import Pieces as Pieces
     from arbiter.library.streams import Solutions as Solutions
     from arbiter.library.streams import Steps as Steps
     from arbiter.log.run import Run as Run
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from arbiter.protocols.events import Event as Event
     from arbiter.protocols.records import Solution as Solution
     from arbiter.protocols.records import Step as Step
+    from arbiter.protocols.records import StepPiece as StepPiece
     from arbiter.protocols.records import StepRecord as StepRecord
     from arbiter.protocols.records import Usage as Usage
     from arbiter.protocols.tools import Tool as Tool
@@ -75,6 +77,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "Question",
     ),
     "arbiter.library.streams": (
+        "Pieces",
         "Solutions",
         "Steps",
     ),
@@ -92,6 +95,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "arbiter.protocols.records": (
         "Solution",
         "Step",
+        "StepPiece",
         "StepRecord",
         "Usage",
     ),

@@ -63,6 +63,7 @@ from arbiter.protocols.ports import (
     Score,
     Scorer,
     ScoreRequest,
+    StreamsText,
 )
 from arbiter.protocols.records import (
     AuditScores,
@@ -144,6 +145,7 @@ __all__ = [
     "StepRegenerated",
     "StepScored",
     "StopReason",
+    "StreamsText",
     "Summary",
     "Target",
     "TargetOnly",

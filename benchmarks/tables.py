@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import cyclopts
+from first_chunk import table as first_chunk_table
 from gathering import COLUMNS, variants
 from latency import Reading, Schedule, placements
 from latency import measure as measure_latency
@@ -241,6 +242,11 @@ def sweep() -> str:
     return markdown(header, rows)
 
 
+def first_chunk() -> str:
+    """Return the time to the first chunk of a stream, the router beside the target alone: 256 problems."""
+    return first_chunk_table(SyntheticWorkload(256, 0.7), (1, 64))
+
+
 def summary() -> str:
     """Return what was measured in virtual time, and what was to be reached."""
     saved = ", ".join(f"{1 - _latency(256, acceptance, Varied(''))[BOTH].ratio:.0%}" for acceptance in (0.7, 0.8, 0.9))
@@ -267,6 +273,7 @@ TABLES = {
     "gathering": Table(lambda: markdown(f"changed | {' | '.join(COLUMNS)}", variants())),
     "latency": Table(latency),
     "models": Table(models),
+    "first-chunk": Table(first_chunk),
     "sweep": Table(sweep),
 }
 

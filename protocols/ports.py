@@ -5,7 +5,7 @@ Actors use only these interfaces. The configuration decides which models, server
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import msgspec
@@ -165,6 +165,23 @@ class Generator(Protocol):
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Write one step. Raises ``BackendError`` or any other error; it fails only this problem."""
+        ...
+
+
+Say = Callable[[str], None]
+"""Takes the text of a step so far. It neither blocks nor raises."""
+
+
+@runtime_checkable
+class StreamsText(Protocol):
+    """A ``Generator`` that can pass on the text of a step while it writes it."""
+
+    async def stream(self, request: GenerationRequest, say: Say) -> Generation:
+        """Write one step as ``generate`` does, and call ``say`` with its text so far, on the event loop.
+
+        Each of these texts is a beginning of the step's text. So the end of a text is held back as long as it may
+        belong to the separator. If the model is requested again, the texts begin again.
+        """
         ...
 
 

@@ -309,6 +309,17 @@ class StepRecord(Record, frozen=True):
         return tuple(candidate for candidate in self.candidates if candidate.author == "target")
 
 
+class StepPiece(Record, frozen=True):
+    """Text that the model ``author`` adds to the step that it writes, which is kept. ``step`` counts from 0.
+
+    The step follows as a whole, as a ``StepRecord``. Its text begins with all of its pieces.
+    """
+
+    step: int
+    author: Author
+    text: str
+
+
 class RequestCounts(Record, frozen=True):
     """The requests to one model for one problem, and the tokens of those that were answered.
 

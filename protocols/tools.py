@@ -74,6 +74,11 @@ class AnswerRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
         """The tools that the prompts name: none if none may be called."""
         return () if self.choice == "none" else self.tools
 
+    @property
+    def restricts(self) -> bool:
+        """Whether a step can break the rules. An effort alone restricts nothing."""
+        return bool(self.tools) or self.schema is not None
+
 
 def one_line(arguments: str) -> str:
     """Return JSON text on one line, its strings and numbers unchanged.

@@ -9,12 +9,13 @@ from arbiter.backends.call_formats.reading import CallForm, ReadStep, read_step
 from arbiter.backends.prompts import CHAT, PromptTemplate
 from arbiter.backends.token_texts import TokenTexts
 from arbiter.backends.whole_blocks import WholeBlocks
-from arbiter.backends.wrapped_generator import WrappedGenerator
+from arbiter.backends.wrapped_generator import WrappedGenerator, written_by
 from arbiter.config.model_tables import AnyModelTable, CallFormName, is_chat
 from arbiter.protocols.ports import (
     Generation,
     GenerationRequest,
     Generator,
+    Say,
 )
 from arbiter.protocols.tools import AnswerRules, Effort
 from arbiter.structured.thoughts import text_after_first_thought
@@ -75,6 +76,12 @@ class CallingGenerator(WrappedGenerator):
         return msgspec.structs.replace(
             answer, text=thought + step.content, calls=step.calls, valid=valid, violation=step.violation
         )
+
+    async def stream(self, request: GenerationRequest, say: Say) -> Generation:
+        """Write one step as ``generate``. Its text is passed on to ``say`` where no call is read from it."""
+        if request.transcript.rules is None:
+            return await written_by(self.inner, request, say)
+        return await self.generate(request)
 
     def over(self, wrap: Callable[[Generator], Generator]) -> "CallingGenerator":
         """Return a generator that reads the calls of ``wrap(inner)`` in the same form."""

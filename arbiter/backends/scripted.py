@@ -1,14 +1,18 @@
 """Backends without a model: a function answers. They are for tests of Arbiter and of programs that use it."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
 import anyio
 
-from arbiter.protocols.ports import Generation, GenerationRequest, Score, ScoreRequest
+from arbiter.protocols.ports import Generation, GenerationRequest, Say, Score, ScoreRequest
 from arbiter.protocols.records import Usage
 
 Seconds = float | Callable[[GenerationRequest | ScoreRequest], float]
+
+
+def _no_texts(_request: GenerationRequest) -> Sequence[str]:
+    return ()
 
 
 class _Scripted:
@@ -34,24 +38,46 @@ class _Scripted:
         finally:
             self.running -= 1
 
-    async def _take_time(self, request: GenerationRequest | ScoreRequest) -> None:
-        await anyio.sleep(self._seconds(request) if callable(self._seconds) else self._seconds)
+    async def _take_time(self, request: GenerationRequest | ScoreRequest, share: float = 1.0) -> None:
+        await anyio.sleep(share * (self._seconds(request) if callable(self._seconds) else self._seconds))
 
 
 class ScriptedGenerator(_Scripted):
     """Answers with ``script(request)``: a ``Generation``, or the text of a step that ends at the separator.
 
     The tokens of a text are its words. If the script raises, the request fails with that exception.
+
+    ``texts(request)`` are the texts so far that it passes on if its text is wanted while it writes. Each of them, and
+    the whole step, takes an equal part of the duration.
     """
 
-    def __init__(self, script: Callable[[GenerationRequest], Generation | str], seconds: Seconds = 0.0) -> None:
+    def __init__(
+        self,
+        script: Callable[[GenerationRequest], Generation | str],
+        seconds: Seconds = 0.0,
+        texts: Callable[[GenerationRequest], Sequence[str]] = _no_texts,
+    ) -> None:
         super().__init__(seconds)
         self._script = script
+        self._texts = texts
 
     async def generate(self, request: GenerationRequest) -> Generation:
         with self._counted():
             await self._take_time(request)
-            answer = self._script(request)
+            return self._answer(request)
+
+    async def stream(self, request: GenerationRequest, say: Say) -> Generation:
+        """Answer as ``generate``, and pass on the texts so far."""
+        with self._counted():
+            texts = self._texts(request)
+            for text in texts:
+                await self._take_time(request, 1 / (len(texts) + 1))
+                say(text)
+            await self._take_time(request, 1 / (len(texts) + 1))
+            return self._answer(request)
+
+    def _answer(self, request: GenerationRequest) -> Generation:
+        answer = self._script(request)
         if isinstance(answer, Generation):
             return answer
         return Generation(text=answer, stop_reason="separator", usage=Usage(completion_tokens=len(answer.split())))

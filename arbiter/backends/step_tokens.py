@@ -6,6 +6,7 @@ Pure functions, used for models in process and for served models.
 from collections.abc import Container, Sequence, Set
 from typing import Protocol
 
+from arbiter.actors.step_pieces import settled
 from arbiter.backends.token_texts import TokenTexts
 from arbiter.protocols.records import PrefixMatch, StopReason
 
@@ -64,6 +65,11 @@ class StepTokens:
         self.tokens: list[int] = []
         self.ending: StopReason | None = None
         self.text = ""
+
+    @property
+    def settled_text(self) -> str:
+        """The beginning of the step's text that is known: without half a character, or the beginning of a separator."""
+        return settled(self._decoded(self.tokens).rstrip(_UNFINISHED), (self._separator,))
 
     def take(self, tokens: Sequence[int]) -> bool:
         """Append tokens up to the end of the step. Return True if they end it. After the end, nothing is appended."""

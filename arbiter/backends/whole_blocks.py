@@ -12,13 +12,14 @@ import msgspec
 from arbiter.actors.ring_setup import Models
 from arbiter.actors.seeds import part_seed
 from arbiter.backends.confidence import joined_confidence
-from arbiter.backends.wrapped_generator import WrappedGenerator
+from arbiter.backends.wrapped_generator import WrappedGenerator, written_by
 from arbiter.protocols.ports import (
     Generation,
     GenerationRequest,
     Generator,
     ModelHandle,
     Proposal,
+    Say,
 )
 from arbiter.protocols.records import PrefixMatch, Step, StopReason, Usage
 
@@ -47,10 +48,17 @@ class WholeBlocks(WrappedGenerator):
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Write one step, with as many requests as its blocks need. Raises as ``inner``."""
+        return await self._write(request, None)
+
+    async def stream(self, request: GenerationRequest, say: Say) -> Generation:
+        """Write one step as ``generate``, and pass its text on to ``say``. Raises as ``inner``."""
+        return await self._write(request, say)
+
+    async def _write(self, request: GenerationRequest, say: Say | None) -> Generation:
         before = request.written
         step = _Parts(request)
         while True:
-            part = await self.inner.generate(step.next_request())
+            part = await written_by(self.inner, step.next_request(), say and step.said_by(say))
             step.add(part)
             if part.stop_reason != "separator" or not self._is_open(before + step.text + request.separator):
                 return step.joined(part.stop_reason)
@@ -83,6 +91,11 @@ class _Parts:
             seed=part_seed(request.seed, len(self._parts)),
             proposal=self._shown,
         )
+
+    def said_by(self, say: Say) -> Say:
+        """Return what passes on the text of the next part, with the parts before it."""
+        before = f"{self.text}{self._request.separator}" if self._parts else ""
+        return lambda text: say(before + text)
 
     def add(self, part: Generation) -> None:
         """Append a part. What is left of the proposal counts only if the part is exactly what was proposed."""

@@ -4,12 +4,16 @@ from collections.abc import Mapping
 
 from arbiter.protocols.ports import (
     CountsPrompts,
+    Generation,
+    GenerationRequest,
     Generator,
     KeepsKeysAndValues,
     KnowsContext,
     KVMemory,
     RefusesConstraints,
     RefusesTools,
+    Say,
+    StreamsText,
     TakesEfforts,
     WritesThoughts,
 )
@@ -17,8 +21,15 @@ from arbiter.protocols.records import Transcript
 from arbiter.protocols.tools import Effort
 
 
+async def written_by(generator: Generator, request: GenerationRequest, say: Say | None) -> Generation:
+    """Return the step of ``generator``, which passes its text on to ``say``, if it can."""
+    if say is not None and isinstance(generator, StreamsText):
+        return await generator.stream(request, say)
+    return await generator.generate(request)
+
+
 class WrappedGenerator:
-    """Base of generators over ``inner``. A subclass implements ``generate``."""
+    """Base of generators over ``inner``. A subclass implements ``generate`` and ``stream``."""
 
     def __init__(self, inner: Generator) -> None:
         self.inner = inner

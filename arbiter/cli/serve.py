@@ -18,6 +18,7 @@ from arbiter.cli.overrides import RingOverrides
 from arbiter.cli.terminal import visible
 from arbiter.config.config import override
 from arbiter.config.run_tables import RunType
+from arbiter.config.serve_tables import StreamUnit
 from arbiter.exports.files import require
 from arbiter.gateway.host_names import is_loopback
 from arbiter.library.arbiter import Arbiter
@@ -46,15 +47,16 @@ def serve_command(
     out: Path | None = None,
     alias: list[str] | None = None,
     shadow: float | None = None,
+    stream: StreamUnit | None = None,
     allow_host: list[str] | None = None,
     debug: bool = False,
 ) -> int:
     """Serve a configuration as an OpenAI-compatible endpoint, with a web page that shows live problems.
 
-    `/v1/chat/completions`, `/v1/completions` and `/v1/responses` stream one chunk per step. The model name selects the
-    run type and threshold: `arbiter` as configured, `arbiter:target` the target alone, `arbiter:router@0.4` the router
-    with threshold 0.4. The first Ctrl-C refuses new requests and waits for those in progress; a second one ends them
-    immediately.
+    `/v1/chat/completions`, `/v1/completions` and `/v1/responses` stream one chunk per step, or tokens as they are
+    written (`--stream tokens`). The model name selects the run type and threshold: `arbiter` as configured,
+    `arbiter:target` the target alone, `arbiter:router@0.4` the router with threshold 0.4. The first Ctrl-C refuses new
+    requests and waits for those in progress; a second one ends them immediately.
 
     Examples:
 
@@ -95,6 +97,10 @@ def serve_command(
         The share of the requests, from 0 to 1, that the target alone also answers, in the background, when capacity is
         free. The metrics and the web page then have the measured ratio of the costs next to the
         estimated one. All models need a price. Default: `serve.shadow` of the configuration (0).
+    stream
+        How streamed answers arrive. `steps`: a chunk for each step, once it is kept. `tokens`: the steps of a target
+        that replaces a rejected draft, and those of the run types `target` and `draft`, arrive while they are written.
+        Default: `serve.stream` of the configuration (`steps`).
     allow_host
         A further host name for which requests are answered. The option can be given several times. Without a key, only
         loopback names, `--host`, and the address of the connection are answered. With a key, every name is.
@@ -113,6 +119,8 @@ def serve_command(
         loaded = overrides.load(origin(config, models, overrides.run_type, "pocket"))
         if shadow is not None:
             loaded = override(loaded, {"serve": {"shadow": shadow}}, "--shadow")
+        if stream is not None:
+            loaded = override(loaded, {"serve": {"stream": stream}}, "--stream")
         keys = _keys(api_key_env)
         if not keys and not is_loopback(host):
             say(f"warning: anybody who can reach {host} can use the models; set --api-key-env to require a key")

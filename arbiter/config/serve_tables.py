@@ -11,6 +11,7 @@ Cap = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 AtCap = Literal["refuse", "draft"]
 Reasoning = Literal["separate", "inline"]
+StreamUnit = Literal["steps", "tokens"]
 
 
 class CapsTable(ConfigTable, frozen=True):
@@ -46,6 +47,13 @@ class ServeTable(ConfigTable, frozen=True):
     ``separate``: into fields and items of its own, ``reasoning_content`` and items of the type ``reasoning``.
     ``inline``: it stays in the text, with its marks. Not set: ``separate`` if a model that writes the answer is of a
     family with thoughts, that is, if its prompt template has them.
+    """
+    stream: StreamUnit = "steps"
+    """How streamed answers arrive. ``steps``: a chunk for each step, once it is kept. ``tokens``: steps that nothing
+    can reject arrive while they are written.
+
+    These are the steps of a target that replaces a rejected draft, and those of the run types ``target`` and ``draft``.
+    Accepted drafts arrive whole. A request may choose otherwise, with ``arbiter.stream``.
     """
     aliases: dict[Name, str] = msgspec.field(default_factory=dict[Name, str])
     """Further names of models, with the operating points that they name: ``{ gpt-4o = "arbiter:router@0.4" }``.

@@ -118,7 +118,14 @@ class Gateway:
         self._bodies = BodyReader(largest, patience)
         detokenizer = Detokenizer(arbiter.config.models.draft)
         self._context = GatewayContext(
-            arbiter, self.names, self._admission, detokenizer, self._abandoned, patience, self.costs
+            arbiter,
+            self.names,
+            self._admission,
+            detokenizer,
+            self._abandoned,
+            patience,
+            self.costs,
+            self._metrics.first_chunk,
         )
         starlette = Starlette(
             routes=self._routes(),

@@ -105,7 +105,7 @@ async def chat_completions(context: GatewayContext, request: Request, raw: bytes
     reporter = Reporter(body.arbiter, context.costs.prices, is_capped(request))
     thoughts = Thoughts(context, body, tasks[0])
     if body.stream:
-        answers = await answer_streams(context, request, tasks)
+        answers = await answer_streams(context, request, tasks, body.arbiter)
         return EventStream(_chunks(body, tasks, answers, reporter, thoughts), context.patience, answers.forward)
     solutions = await solutions_of(context, request, tasks)
     reports = [reporter.whole(solution) for solution in solutions]

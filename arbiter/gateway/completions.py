@@ -63,7 +63,7 @@ async def completions(context: GatewayContext, request: Request, raw: bytes) -> 
     tasks = at_cap(request, completion_tasks(context, body, prompts))
     thoughts = Thoughts(context, body, tasks[0])
     if body.stream:
-        answers = await answer_streams(context, request, tasks)
+        answers = await answer_streams(context, request, tasks, body.arbiter)
         return EventStream(_chunks(body, tasks, answers, reporter, thoughts), context.patience, answers.forward)
     solutions = await solutions_of(context, request, tasks)
     choices = [

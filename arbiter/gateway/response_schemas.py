@@ -6,10 +6,11 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import replace
 
+from arbiter.actors.step_pieces import settled
 from arbiter.config.serve_tables import AtCap
 from arbiter.gateway.schemas import Extras
 from arbiter.protocols.errors import RequestError
-from arbiter.protocols.records import FinishReason, Solution, StepRecord, Usage
+from arbiter.protocols.records import FinishReason, Solution, StepPiece, StepRecord, Usage
 from arbiter.runs.costs import Prices, solution_cost, target_alone
 
 Finish = Literal["stop", "length", "tool_calls"]
@@ -86,7 +87,10 @@ class SolutionReport(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TextSoFar:
-    """The text of a problem as its steps arrive, up to the first stop text."""
+    """The text of a problem as its steps arrive, up to the first stop text.
+
+    An end that may be the beginning of a stop text is held back.
+    """
 
     def __init__(self, separator: str, stop: Iterable[str]) -> None:
         self._separator = separator
@@ -94,35 +98,37 @@ class TextSoFar:
         self._text = ""
         self._sent = 0
         self._steps = 0
+        self._written = 0  # of the next step
+
+    def add_piece(self, piece: StepPiece) -> str:
+        """Add a piece of the next step, and return the text to send."""
+        self._written += len(piece.text)
+        return self._add(piece.text, begins=self._written == len(piece.text))
 
     def add(self, step: StepRecord) -> str:
-        """Add a step, and return the text to send. An end that may be the beginning of a stop text is held back."""
-        content = step.kept.content
+        """Add a step, which begins with its pieces, and return the text to send."""
+        content, written = step.kept.content, self._written
         if step.kept.calls and not content:
             return ""
-        if self._steps:
-            self._text += self._separator
+        self._written = 0
+        text = self._add(content[written:], begins=not written)
         self._steps += 1
-        self._text += content
-        found = [at for at in map(self._text.find, self._stop) if at >= 0]
-        return self._send(min(found) if found else len(self._text) - self._held())
+        return text
 
     def end(self, solution: Solution) -> str:
         """Return the text of ``solution`` that is not sent yet."""
         self._text = solution.text
         return self._send(len(self._text))
 
+    def _add(self, text: str, *, begins: bool) -> str:
+        self._text += self._separator + text if begins and self._steps else text
+        found = [at for at in map(self._text.find, self._stop) if at >= 0]
+        return self._send(min(found) if found else len(settled(self._text, self._stop)))
+
     def _send(self, end: int) -> str:
         part = self._text[self._sent : end]
         self._sent = max(self._sent, end)
         return part
-
-    def _held(self) -> int:
-        longest = max(map(len, self._stop), default=1) - 1
-        for size in range(min(longest, len(self._text)), 0, -1):
-            if any(stop.startswith(self._text[-size:]) for stop in self._stop):
-                return size
-        return 0
 
 
 def check(solution: Solution) -> Solution:

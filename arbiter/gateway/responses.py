@@ -144,7 +144,7 @@ async def responses(context: GatewayContext, request: Request, raw: bytes) -> Ht
     reporter = Reporter(body.arbiter, context.costs.prices, is_capped(request))
     thoughts = Thoughts(context, body, task)
     if body.stream:
-        answers = await answer_streams(context, request, [task])
+        answers = await answer_streams(context, request, [task], body.arbiter)
         return EventStream(_events(body, task, answers, reporter, thoughts), context.patience, answers.forward)
     (solution,) = await solutions_of(context, request, [task])
     return answer(_ended(_begun(body, task), task, solution, reporter, thoughts))

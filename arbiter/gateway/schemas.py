@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from arbiter.config.serve_tables import Reasoning
+from arbiter.config.serve_tables import Reasoning, StreamUnit
 from arbiter.protocols.tools import Effort
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -27,7 +27,7 @@ class Extras(RequestBody, frozen=True, kw_only=True):
 
     ``threshold`` is that of the run type. ``max_steps``, ``step_tokens`` and ``deadline`` (in seconds) are limits; they
     can only lower the server's limits. With ``steps``, the answer has the records of its steps. ``reasoning`` says
-    where its thought goes. ``tags`` are recorded in the log.
+    where its thought goes, and ``stream`` how a streamed answer arrives. ``tags`` are recorded in the log.
     """
 
     threshold: float | None = None
@@ -36,6 +36,7 @@ class Extras(RequestBody, frozen=True, kw_only=True):
     deadline: Annotated[float, msgspec.Meta(gt=0)] | None = None
     steps: bool | None = None
     reasoning: Reasoning | None = None
+    stream: StreamUnit | None = None
     tags: Metadata | None = None
 
 

@@ -1,4 +1,4 @@
-"""Stream answers as server-sent events, one per step."""
+"""Stream answers as server-sent events, one per step or, where requested, one per piece of a step."""
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -11,42 +11,59 @@ from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from arbiter.actors.supervision import services
+from arbiter.config.serve_tables import StreamUnit
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.disconnect import cancel_when_gone, while_connected
 from arbiter.gateway.error_responses import closing, shape
 from arbiter.gateway.middleware import after, key_of
 from arbiter.gateway.request_mapping import named_field
 from arbiter.gateway.response_schemas import TextSoFar, check
+from arbiter.gateway.schemas import Extras
 from arbiter.gateway.spend_caps import AT_CAP, is_capped
+from arbiter.library.streams import Pieces, Steps
 from arbiter.protocols.errors import ClosedError, ConfigError, RequestError
 from arbiter.protocols.messages import Task
-from arbiter.protocols.records import Solution, StepRecord
+from arbiter.protocols.records import Solution, StepPiece, StepRecord
 
 PING_SECONDS = 15
 """The time in seconds between two comments, which keep the connection open during a long step."""
 
 
 class AnswerPart(msgspec.Struct, frozen=True):
-    """The text that a step adds or, with ``solution``, the remaining text of a problem that has ended."""
+    """The text that a step adds or, with ``solution``, the remaining text of a problem that has ended.
+
+    Without both, it is the text of a piece.
+    """
 
     text: str
     step: StepRecord | None = None
     solution: Solution | None = None
 
+    @property
+    def is_seen(self) -> bool:
+        """Whether a client sees it as a part of the answer: its text, its calls or its end."""
+        return bool(self.text or self.solution or (self.step and self.step.kept.calls))
+
 
 class AnswerStream:
-    """The parts of one problem's text, each as soon as it is final. The problem is cancelled if its request ends."""
+    """The parts of one problem's text, each as soon as it is final. The problem is cancelled if its request ends.
 
-    def __init__(self, context: GatewayContext, task: Task) -> None:
+    ``unit`` says how the text is streamed; None if only the solution is sent.
+    """
+
+    def __init__(self, context: GatewayContext, task: Task, unit: StreamUnit | None) -> None:
         self._context = context
         self._task = task
-        self._steps = context.arbiter.steps(task)
+        self._unit: StreamUnit | None = unit
+        self._started: float | None = None  # until there is a text
+        self._steps: Steps | Pieces = (context.arbiter.pieces if unit == "tokens" else context.arbiter.steps)(task)
         self._text = TextSoFar(task.separator, task.stop)
         self._first: AnswerPart | None = None
         self._is_capped = False
 
     async def start(self, request: Request) -> None:
         """Start to solve the problem."""
+        self._started = anyio.current_time()
         self._context.costs.shadows.make_room()
         self._context.costs.spending.pays(key_of(request), self._task.id)
         self._is_capped = is_capped(request)
@@ -97,6 +114,15 @@ class AnswerStream:
             self._context.costs.shadows.offer(self._task, solution)
 
     async def _next(self) -> AnswerPart:
+        part = await self._taken()
+        while not (part.text or part.step or part.solution):
+            part = await self._taken()
+        if self._unit and self._started is not None and part.is_seen:
+            self._context.first_chunk(self._task, self._unit, anyio.current_time() - self._started)
+            self._started = None
+        return part
+
+    async def _taken(self) -> AnswerPart:
         try:
             step = await anext(self._steps, None)
         except ClosedError as error:
@@ -104,6 +130,8 @@ class AnswerStream:
         except ConfigError as error:  # the draft alone answers at a cap, but cannot be offered the tools
             message = f"{AT_CAP if self._is_capped else ''}{error}"
             raise RequestError(message, code="invalid_value", param=named_field(str(error))) from error
+        if isinstance(step, StepPiece):
+            return AnswerPart(self._text.add_piece(step))
         if step is not None:
             return AnswerPart(self._text.add(step), step)
         solution = check(self._steps.solution)
@@ -158,12 +186,16 @@ class AnswerStreams:
         self._more.set()
 
 
-async def answer_streams(context: GatewayContext, request: Request, tasks: Sequence[Task]) -> AnswerStreams:
+async def answer_streams(
+    context: GatewayContext, request: Request, tasks: Sequence[Task], extras: Extras | None
+) -> AnswerStreams:
     """Start all tasks, wait for the first part of any, and return their streams.
 
-    Raises ``RequestError`` if a problem fails before any has a step, and ``GoneError`` if the client disconnects.
+    The texts are streamed as ``extras`` say, or else as the table ``[serve]`` does. Raises ``RequestError`` if a
+    problem fails before any has a text, and ``GoneError`` if the client disconnects.
     """
-    streams = await _start_all(context, request, tasks)
+    unit = (extras and extras.stream) or context.arbiter.config.serve.stream
+    streams = await _start_all(context, request, tasks, unit)
 
     async def first() -> None:
         async with anyio.create_task_group() as tasks:
@@ -182,7 +214,7 @@ async def solutions_of(context: GatewayContext, request: Request, tasks: Sequenc
 
     Raises ``RequestError`` if one of the problems fails, and ``GoneError`` if the client disconnects.
     """
-    streams = await _start_all(context, request, tasks)
+    streams = await _start_all(context, request, tasks, None)
 
     async def all_of_them() -> list[Solution]:
         return [await stream.solution() for stream in streams]
@@ -190,9 +222,11 @@ async def solutions_of(context: GatewayContext, request: Request, tasks: Sequenc
     return await while_connected(request.receive, all_of_them)
 
 
-async def _start_all(context: GatewayContext, request: Request, tasks: Sequence[Task]) -> list[AnswerStream]:
+async def _start_all(
+    context: GatewayContext, request: Request, tasks: Sequence[Task], unit: StreamUnit | None
+) -> list[AnswerStream]:
     request.state.problems = list(dict.fromkeys(task.id for task in tasks))
-    streams = [AnswerStream(context, task) for task in tasks]
+    streams = [AnswerStream(context, task, unit) for task in tasks]
     for stream in streams:
         await stream.start(request)
     return streams

@@ -15,6 +15,7 @@ from arbiter.actors.journal import NoJournal
 from arbiter.actors.ring import open_ring
 from arbiter.actors.ring_setup import Models
 from arbiter.actors.slots import Occupancy
+from arbiter.actors.step_pieces import Listen
 from arbiter.actors.supervision import services
 from arbiter.config.config import Config, load_config
 from arbiter.config.model_tables import ModelTables
@@ -25,7 +26,7 @@ from arbiter.library.divided_solutions import with_reasoning
 from arbiter.library.found_answers import with_answer
 from arbiter.library.lifecycle import Opened, open_given, open_log
 from arbiter.library.questions import Overrides, Question, TaskFactory
-from arbiter.library.streams import Done, Solutions, Steps, Watch
+from arbiter.library.streams import Done, Pieces, Solutions, Steps, Watch
 from arbiter.protocols.errors import ArbiterError, ClosedError, ConfigError
 from arbiter.protocols.events import Event
 from arbiter.protocols.messages import Task
@@ -186,9 +187,26 @@ class Arbiter:
         """
         return self._steps(question, self.task(question, **overrides))
 
+    def stream_pieces(self, question: Question, **overrides: Unpack[Overrides]) -> Pieces:
+        """Solve one question and iterate over its steps as with ``stream``, and over their texts as they are written::
+
+            async for piece in arbiter.stream_pieces("Compute (12+30)*7.", run_type="target"):
+                print(piece.text if isinstance(piece, StepPiece) else "", end="")
+
+        A step has pieces only if nothing can reject it: a target replaces a rejected draft, or one model alone answers.
+        Problems with tools, a schema or a deadline have none, nor have models that cannot pass on their text.
+
+        Raises as ``stream``.
+        """
+        return self._pieces(question, self.task(question, **overrides))
+
     def steps(self, task: Task) -> Steps:
         """Solve a task made by ``task``, and iterate over its steps as with ``stream``."""
         return self._steps(None, task)
+
+    def pieces(self, task: Task) -> Pieces:
+        """Solve a task made by ``task``, and iterate over its steps and their pieces as with ``stream_pieces``."""
+        return self._pieces(None, task)
 
     def map(
         self,
@@ -307,10 +325,12 @@ class Arbiter:
             raise ClosedError("the Arbiter is closed and takes no more calls: open a new one")
         return self._opened
 
-    async def _run(self, question: Question | None, task: Task, watch: Watch | None = None) -> Solution:
+    async def _run(
+        self, question: Question | None, task: Task, watch: Watch | None = None, listen: Listen | None = None
+    ) -> Solution:
         opened = self._open()
         async with opened.admission.entered():
-            solution = await opened.ring.solve(task, watch)
+            solution = await opened.ring.solve(task, watch, listen)
         opening, rules = opened.models.thought_opening(task), task.transcript.rules
         usual = opened.form.in_thought and (rules is None or rules.effort is None)
         form = opened.form._replace(in_thought=opening == "prompt" or usual)
@@ -319,6 +339,10 @@ class Arbiter:
     def _steps(self, question: Question | None, task: Task) -> Steps:
         opened = self._open()
         return Steps(opened.begin, opened.soon, partial(self._run, question, task))
+
+    def _pieces(self, question: Question | None, task: Task) -> Pieces:
+        opened = self._open()
+        return Pieces(opened.begin, opened.soon, lambda put: self._run(question, task, put, put))
 
     async def _leave(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -1,24 +1,22 @@
 """What an Arbiter opens: the configured models and the log."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import sniffio
 from anyio.abc import TaskGroup
 
 from arbiter.actors.factories import ActorFactories
 from arbiter.actors.ring import Ring
 from arbiter.actors.ring_setup import Models
+from arbiter.backends.loop_calls import running_soon
 from arbiter.backends.opening import AnswerForm, form_of, open_tables
 from arbiter.config.config import Config
 from arbiter.config.model_tables import RouterTable
 from arbiter.config.run_tables import RunType
 from arbiter.library.admission_queue import AdmissionQueue
-from arbiter.library.streams import Soon
 from arbiter.log.identity import identity
 from arbiter.log.reader import LOG
 from arbiter.log.recorder import Recorder, Watch
@@ -38,7 +36,7 @@ class Opened:
         self.ring = ring
         self.admission = AdmissionQueue(problems)
         self.is_closed = False
-        self.soon = _soon()
+        self.soon = running_soon()
         self._tasks = tasks
 
     def begin(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -46,15 +44,6 @@ class Opened:
         if self.is_closed:
             raise ClosedError("the Arbiter is closed and takes no more calls: open a new one")
         self._tasks.start_soon(work)
-
-
-def _soon() -> Soon:
-    """Return a function with which other threads schedule calls on this event loop."""
-    if sniffio.current_async_library() == "asyncio":
-        return asyncio.get_running_loop().call_soon_threadsafe
-    import trio
-
-    return trio.lowlevel.current_trio_token().run_sync_soon
 
 
 @asynccontextmanager

@@ -14,17 +14,16 @@ from typing import Any, Generic, Self, TypeVar
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
+from arbiter.backends.loop_calls import Soon
 from arbiter.protocols.errors import ClosedError
-from arbiter.protocols.records import Solution, StepRecord
+from arbiter.protocols.records import Solution, StepPiece, StepRecord
 
 Item = TypeVar("Item")
 Watch = Callable[[StepRecord], None]
 Done = Callable[[Solution], Awaitable[None]]
+Put = Callable[[Item], None]
 Begin = Callable[[Callable[[], Coroutine[Any, Any, None]]], object]
 """Starts a coroutine function as a task of the Arbiter. Raises ``ClosedError`` if the Arbiter is closed."""
-
-Soon = Callable[[Callable[[], object]], object]
-"""Schedules a function on the event loop, from any thread. Raises ``RuntimeError`` if the loop has ended."""
 
 
 class StreamWork(Generic[Item]):
@@ -132,7 +131,49 @@ class Stream(Generic[Item]):
             self._work.is_started = True
 
 
-class Steps(Stream[StepRecord]):
+class SolutionStream(Stream[Item]):
+    """Iterates over what is known of one problem before its end. Then ``solution`` is set."""
+
+    def __init__(
+        self, begin: Begin, soon: Soon, solve: Callable[[Callable[[Item], None]], Awaitable[Solution]]
+    ) -> None:
+        self._found: list[Solution] = []
+        self._begun = anyio.Event()
+        found, begun = self._found, self._begun
+
+        async def run(work: StreamWork[Item]) -> None:
+            def put(item: Item) -> None:
+                with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # the iterator is closed
+                    work.send.send_nowait(item)
+                begun.set()
+
+            try:
+                found.append(await solve(put))
+            finally:
+                begun.set()
+
+        super().__init__(
+            begin, soon, StreamWork(run, math.inf)
+        )  # unbounded: the problem's limits bound the number of steps and of their pieces
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is a first item, or the problem has ended."""
+        return self._begun.is_set()
+
+    async def begun(self) -> None:
+        """Wait until ``has_begun``. Takes no item; a cancellation of the wait leaves the iterator open."""
+        await self._begun.wait()
+
+    @property
+    def solution(self) -> Solution:
+        """The solution of the problem. Raises ``ClosedError`` if the problem has not ended or was cancelled."""
+        if not self._found:
+            raise ClosedError("there is no solution: the problem has not ended, or it was cancelled")
+        return self._found[0]
+
+
+class Steps(SolutionStream[StepRecord]):
     """Iterates over the steps of one problem, each as soon as it is kept. ``solution`` is set after the last step::
 
         async with arbiter.stream("Compute (12+30)*7.") as steps:
@@ -144,41 +185,21 @@ class Steps(Stream[StepRecord]):
     solution has the error.
     """
 
-    def __init__(self, begin: Begin, soon: Soon, solve: Callable[[Watch], Awaitable[Solution]]) -> None:
-        self._found: list[Solution] = []
-        self._begun = anyio.Event()
-        found, begun = self._found, self._begun
 
-        async def run(work: StreamWork[StepRecord]) -> None:
-            def put(step: StepRecord) -> None:
-                with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # the iterator is closed
-                    work.send.send_nowait(step)
-                begun.set()
+class Pieces(SolutionStream[StepPiece | StepRecord]):
+    """Iterates over the steps of one problem, and over the pieces of each step before the step itself::
 
-            try:
-                found.append(await solve(put))
-            finally:
-                begun.set()
+        async with arbiter.stream_pieces("Compute (12+30)*7.", run_type="target") as pieces:
+            async for piece in pieces:
+                if isinstance(piece, StepPiece):
+                    print(piece.text, end="")
+                else:
+                    print(f" [{piece.kept.author}]")
+        print(pieces.solution.finish_reason)
 
-        super().__init__(
-            begin, soon, StreamWork(run, math.inf)
-        )  # unbounded: the problem's limits bound the number of steps
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether the first step was kept, or the problem has ended."""
-        return self._begun.is_set()
-
-    async def begun(self) -> None:
-        """Wait until ``has_begun``. Takes no step; a cancellation of the wait leaves the iterator open."""
-        await self._begun.wait()
-
-    @property
-    def solution(self) -> Solution:
-        """The solution of the problem. Raises ``ClosedError`` if the problem has not ended or was cancelled."""
-        if not self._found:
-            raise ClosedError("there is no solution: the problem has not ended, or it was cancelled")
-        return self._found[0]
+    A step has pieces where nothing can reject it, if its model can pass on its text: see ``Arbiter.stream_pieces``.
+    Other steps come as a whole. Errors are as with ``Steps``.
+    """
 
 
 class Solutions(Stream[Solution]):

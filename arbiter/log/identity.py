@@ -58,6 +58,7 @@ OPERATIONAL = (
     "serve.choices",
     "serve.reasoning",
     "serve.shadow",
+    "serve.stream",
     "verify",
 )
 """Patterns of the keys that may change when a run is resumed. ``docs/reference/log.md`` gives the reason for each."""

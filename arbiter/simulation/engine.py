@@ -75,12 +75,13 @@ class Speed(Record, frozen=True):
 class EngineWork(Record, frozen=True):
     """A request: the context to read, and the text to write (None: only read, as scorers do).
 
-    Requests with a smaller ``priority`` are served first.
+    Requests with a smaller ``priority`` are served first. ``is_streamed``: its first token is noted when it is written.
     """
 
     prompt: tuple[CachedText, ...]
     completion: CachedText | None = None
     priority: int = 0
+    is_streamed: bool = False
 
 
 class EngineLoad(msgspec.Struct):
@@ -142,7 +143,8 @@ class EngineRequest:
 class SimulatedEngine:
     """The state of a server. Times are absolute and never decrease. ``due`` is the time of the next event.
 
-    The caller advances time (``advance``) to at most ``due``, and then calls ``plan``.
+    The caller advances time (``advance``) to at most ``due``, and then calls ``plan``. ``begun`` are the streamed
+    requests whose first token was written; the caller empties it.
     """
 
     def __init__(self, speed: Speed, now: float = 0.0) -> None:
@@ -159,6 +161,8 @@ class SimulatedEngine:
         self._running: set[EngineRequest] = set()
         self._held = 0.0
         self._ends: list[tuple[float, int, EngineRequest]] = []  # ends of sequences, as values of _decoded
+        self._begins: list[tuple[float, int, EngineRequest]] = []  # first tokens of streams, as values of _decoded
+        self.begun: list[EngineRequest] = []
         self._decoded = 0.0  # tokens that a sequence running since the start would have written
 
     def job(self, work: EngineWork) -> EngineRequest:
@@ -188,11 +192,12 @@ class SimulatedEngine:
         """Start a prefill pass if a request can start, and set ``due``."""
         if self._pass_ends == math.inf and not self._begin():
             self._pace = 1 / self._step() if self._running else 0.0
-        while self._ends and self._ends[0][2].over:
-            heapq.heappop(self._ends)
+        for events in (self._ends, self._begins):
+            while events and events[0][2].over:
+                heapq.heappop(events)
         self._sequence_ends = math.inf
         if self._ends and self._pace:
-            self._sequence_ends = self._now + (self._ends[0][0] - self._decoded) / self._pace
+            self._sequence_ends = self._now + (self._next_event() - self._decoded) / self._pace
         self.due = min(self._pass_ends, self._sequence_ends)
 
     def cancel(self, job: EngineRequest, now: float) -> list[EngineRequest]:
@@ -220,6 +225,10 @@ class SimulatedEngine:
         """Add ``context`` to the prefix cache, if the server has read and written it in other pieces."""
         self._cache.remember(context)
         self.load.evicted = self._cache.evicted
+
+    def _next_event(self) -> float:
+        """Return the value of ``_decoded`` at which a sequence ends next, or a stream begins."""
+        return min(self._ends[0][0], self._begins[0][0] if self._begins else math.inf)
 
     def _step(self) -> float:
         return self.speed.decoding(len(self._running), self._held)
@@ -263,12 +272,18 @@ class SimulatedEngine:
                 self._running.add(job)
                 self._held += job.held
                 heapq.heappush(self._ends, (job.first + job.completion, job.number, job))
+                if job.work.is_streamed:
+                    heapq.heappush(self._begins, (job.first + 1, job.number, job))
         return [self._answer(job) for job in read if not job.completion]
 
     def _decode(self) -> list[EngineRequest]:
-        """Return the sequences that end now."""
+        """Return the sequences that end now. Note the streams that begin."""
         self._sequence_ends = math.inf
-        self._decoded = max(self._decoded, self._ends[0][0])  # removes the rounding error
+        self._decoded = max(self._decoded, self._next_event())  # removes the rounding error
+        while self._begins and self._begins[0][0] <= self._decoded:
+            job = heapq.heappop(self._begins)[2]
+            if not job.over:
+                self.begun.append(job)
         ended = list[EngineRequest]()
         while self._ends and self._ends[0][0] <= self._decoded:
             _, _, job = heapq.heappop(self._ends)
@@ -282,6 +297,7 @@ class SimulatedEngine:
         self._held -= job.held
         if not self._running:  # small numbers keep the rounding error small
             self._ends.clear()
+            self._begins.clear()
             self._decoded = 0.0
 
     def _answer(self, job: EngineRequest) -> EngineRequest:

@@ -5,13 +5,14 @@ run is the same.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import anyio
 import msgspec
 from anyio.abc import TaskStatus
 
 from arbiter.actors.future import Future
-from arbiter.protocols.ports import Generation, GenerationRequest, Proposal, Score, ScoreRequest
+from arbiter.protocols.ports import Generation, GenerationRequest, Proposal, Say, Score, ScoreRequest
 from arbiter.protocols.records import PrefixMatch, Record, Transcript, Usage
 from arbiter.simulation.cache import CachedText
 from arbiter.simulation.engine import EngineLoad, EngineRequest, EngineWork, SimulatedEngine, Speed
@@ -43,6 +44,7 @@ class SimulatedServer:
         self.speed = speed
         self._engine = SimulatedEngine(speed)
         self._answers: dict[EngineRequest, Future[float]] = {}
+        self._streams: dict[EngineRequest, Callable[[], object]] = {}
         self._changed = anyio.Event()
 
     @property
@@ -56,18 +58,24 @@ class SimulatedServer:
         while True:
             await anyio.wait_all_tasks_blocked()  # let everything else that happens at this instant run first
             self._changed = anyio.Event()
-            self._answer(self._engine.advance(anyio.current_time()))
+            answered = self._engine.advance(anyio.current_time())
+            while self._engine.begun:
+                self._streams.pop(self._engine.begun.pop(0), _nothing)()
+            self._answer(answered)
             self._engine.plan()
             with anyio.CancelScope(deadline=self._engine.due):
                 await self._changed.wait()
 
-    async def serve(self, work: EngineWork) -> ServedRequest:
+    async def serve(self, work: EngineWork, begun: Callable[[], object] | None = None) -> ServedRequest:
         """Wait until the server has done ``work``, and return the figures. Cancelling frees the slot immediately.
 
-        Requests of equal priority start in the order of these calls.
+        Requests of equal priority start in the order of these calls. ``begun`` is called when the first token of a
+        streamed request is written.
         """
         called = anyio.current_time()
         job = self._engine.job(work)
+        if begun is not None:
+            self._streams[job] = begun
         answer = self._answers[job] = Future[float]()
         try:
             await anyio.sleep(self.speed.fixed)
@@ -80,6 +88,7 @@ class SimulatedServer:
             raise
         finally:
             del self._answers[job]
+            self._streams.pop(job, None)
         return ServedRequest(job.cached, job.waited, anyio.current_time() - called)
 
     def remember(self, context: tuple[CachedText, ...]) -> None:
@@ -89,6 +98,10 @@ class SimulatedServer:
     def _answer(self, answered: list[EngineRequest]) -> None:
         for job in answered:
             self._answers[job].set(anyio.current_time())
+
+
+def _nothing() -> None:
+    """The stream of a request that was cancelled."""
 
 
 class SimulatedGenerator:
@@ -117,11 +130,19 @@ class SimulatedGenerator:
         self._watch = watch
 
     async def generate(self, request: GenerationRequest) -> Generation:
+        return await self._written(request, None)
+
+    async def stream(self, request: GenerationRequest, say: Say) -> Generation:
+        """Write a step as ``generate``. Its first character stands for its first token, and is passed on to ``say``."""
+        return await self._written(request, say)
+
+    async def _written(self, request: GenerationRequest, say: Say | None) -> Generation:
         written, prompt = self._script(request), _prompt(request.transcript, self._measure)
         if request.proposal is not None and written.prefix_match is not None:
             return await self._checked(request, prompt, request.proposal, written, written.prefix_match)
         completion = CachedText(written.text, written.usage.completion_tokens)
-        served = await self._serve(request, EngineWork(prompt, completion))
+        work = EngineWork(prompt, completion, is_streamed=say is not None)
+        served = await self._serve(request, work, None if say is None else partial(say, written.text[:1]))
         usage = Usage(sum(text.tokens for text in prompt), completion.tokens, served.cached)
         return Generation(written.text, written.stop_reason, usage, written.overhead, confidence=written.confidence)
 
@@ -148,9 +169,11 @@ class SimulatedGenerator:
         usage = Usage(prompt, step.tokens, min(served.cached, prompt))
         return Generation(step.key, written.stop_reason, usage, written.overhead + Usage(more), agreement)
 
-    async def _serve(self, request: GenerationRequest, work: EngineWork) -> ServedRequest:
+    async def _serve(
+        self, request: GenerationRequest, work: EngineWork, begun: Callable[[], object] | None = None
+    ) -> ServedRequest:
         work = msgspec.structs.replace(work, priority=int(request.ahead))
-        served = await self._server.serve(work)
+        served = await self._server.serve(work, begun)
         self._watch(request, work, served)
         return served
 

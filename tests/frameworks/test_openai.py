@@ -212,3 +212,46 @@ def test_a_schema_that_is_none_is_the_sdks_error_with_its_field(client: Any, mes
     with pytest.raises(openai.BadRequestError) as refused:
         client.chat.completions.create(model="arbiter", messages=messages, response_format=chosen)
     assert refused.value.param == "response_format.json_schema.schema"
+
+
+TOKENS = {"arbiter": {"stream": "tokens"}}
+
+
+def test_a_chat_of_the_target_alone_arrives_in_tokens_and_is_the_same_text(client: Any, messages: Any) -> None:
+    whole = client.chat.completions.create(model="arbiter:target", messages=messages)
+    chunks = client.chat.completions.create(
+        model="arbiter:target",
+        messages=messages,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body=TOKENS,
+    )
+    *chunks, last = list(chunks)
+    texts = [chunk.choices[0].delta.content for chunk in chunks if chunk.choices[0].delta.content]
+    assert len(texts) > 10
+    assert "".join(texts) == whole.choices[0].message.content
+    assert [chunk.choices[0].delta.role for chunk in chunks if chunk.choices[0].delta.role] == ["assistant"]
+    assert last.usage.completion_tokens == whole.usage.completion_tokens
+
+
+def test_a_routed_chat_in_tokens_is_the_answer_in_steps(client: Any, messages: Any) -> None:
+    whole = client.chat.completions.create(model="arbiter:router@0.0", messages=messages)
+    with client.chat.completions.stream(model="arbiter:router@0.0", messages=messages, extra_body=TOKENS) as stream:
+        assert stream.get_final_completion().choices[0].message.content == whole.choices[0].message.content
+
+
+def test_a_completion_arrives_in_tokens(client: Any, question: str) -> None:
+    whole = client.completions.create(model="arbiter:draft", prompt=question)
+    chunks = list(client.completions.create(model="arbiter:draft", prompt=question, stream=True, extra_body=TOKENS))
+    assert "".join(chunk.choices[0].text for chunk in chunks) == whole.choices[0].text
+    assert len(chunks) > 10
+
+
+def test_a_response_in_tokens_has_the_events_of_one_in_steps(client: Any, question: str, the_answer: str) -> None:
+    with client.responses.stream(model="arbiter:target", input=question, extra_body=TOKENS) as stream:
+        events = list(stream)
+        final = stream.get_final_response()
+    deltas = [event.delta for event in events if event.type == "response.output_text.delta"]
+    assert len(deltas) > 10
+    assert "".join(deltas) == final.output_text
+    assert the_answer in final.output_text

@@ -14,8 +14,9 @@ JSON may contain it, and it reads no proposal.
 
 import random
 from collections.abc import Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
@@ -27,11 +28,12 @@ from arbiter.backends.in_process.continuous_batching import Engine, Outputs
 from arbiter.backends.in_process.llama import LlamaModel
 from arbiter.backends.in_process.model_loading import Loaded, too_long
 from arbiter.backends.in_process.token_drawing import draw
+from arbiter.backends.loop_calls import running_soon
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.step_tokens import SeparatorTokens, StepTokens, agreed_tokens, agreement, proposed_tokens
 from arbiter.backends.token_texts import TokenTexts, prompt_tokens
 from arbiter.protocols.errors import BackendError, ContextTooLongError, not_installed
-from arbiter.protocols.ports import Generation, GenerationRequest, KVMemory
+from arbiter.protocols.ports import Generation, GenerationRequest, KVMemory, Say
 from arbiter.protocols.records import Transcript, Usage
 
 if TYPE_CHECKING:
@@ -53,8 +55,21 @@ class InProcessGenerator:
         Raises ``ContextTooLongError`` if the prompt of the first step fills the context. A later step is then empty and
         ends by its limit.
         """
+        return await self._written(request, request)
+
+    async def stream(self, request: GenerationRequest, say: Say) -> Generation:
+        """Write one step as ``generate``, and call ``say`` with its text as it grows."""
+        soon = running_soon()
+
+        def say_soon(text: str) -> None:
+            with suppress(RuntimeError):  # the event loop has ended, and so has the request
+                soon(partial(say, text))
+
+        return await self._written(request, _StreamedRequest(request, say_soon))
+
+    async def _written(self, request: GenerationRequest, ask: "GenerationRequest | _StreamedRequest") -> Generation:
         try:
-            return await self.engine.worker.submit(request)
+            return await self.engine.worker.submit(ask)
         except ContextTooLongError:
             if not request.transcript.steps:
                 raise
@@ -90,9 +105,16 @@ class InProcessGenerator:
         """Whether ``read`` returns hidden states: the models of transformers return other numbers in their place."""
         return isinstance(self._loaded.model, LlamaModel)
 
-    def _start(self, ask: GenerationRequest | ReadRequest) -> "_StepRow | ReadRow":
+    def _start(self, ask: "GenerationRequest | _StreamedRequest | ReadRequest") -> "_StepRow | ReadRow":
         if isinstance(ask, ReadRequest):
             return ReadRow(ask)
+        if isinstance(ask, _StreamedRequest):
+            row = self._step_row(ask.request)
+            row.say = ask.say
+            return row
+        return self._step_row(ask)
+
+    def _step_row(self, ask: GenerationRequest) -> "_StepRow":
         prompt = prompt_tokens(self._loaded.texts, self._template.render(ask.transcript, ask.separator))
         room = min(self._loaded.model.context - len(prompt), ask.max_tokens)
         if room < 1:
@@ -137,11 +159,20 @@ class InProcessGenerator:
         return proposed_tokens(self._loaded.texts, ask.proposal.text, ask.proposal.stop_reason, ask.separator, room)
 
 
+class _StreamedRequest(NamedTuple):
+    """A request whose text is passed on to ``say``, which may be called in any thread."""
+
+    request: GenerationRequest
+    say: Say
+
+
 class _StepRow:
     """A step while it is written. ``proposed`` has the tokens of a step to check; it may be empty.
 
-    ``mask`` is the constraint, if there is one.
+    ``mask`` is the constraint, if there is one. ``say`` takes the text so far, after each pass.
     """
+
+    say: Say | None = None
 
     def __init__(
         self,
@@ -180,6 +211,8 @@ class _StepRow:
         if self._mask is not None and self._mask.take(tokens[0]):
             self._step.close("end")
             return True
+        if self.say is not None:
+            self.say(self._step.settled_text)
         self.ids.append(tokens[-1])
         return False
 

@@ -9,7 +9,7 @@ import msgspec
 
 from arbiter.backends.served.http_bodies import PACKING, TooLargeError, too_large, unpacked_answer
 from arbiter.backends.served.refusals import silent
-from arbiter.backends.served.transport import Address, routing
+from arbiter.backends.served.transport import Address, Hear, routing
 
 
 class AiohttpTransport:
@@ -20,17 +20,25 @@ class AiohttpTransport:
         self._session = session
         self._proxy = proxy
 
-    async def post(self, path: str, body: Mapping[str, Any], problem: str) -> bytes:
-        return await self._answer("POST", path, msgspec.json.encode(body), routing(problem))
+    async def post(self, path: str, body: Mapping[str, Any], problem: str, hear: Hear | None = None) -> bytes:
+        return await self._answer("POST", path, msgspec.json.encode(body), routing(problem), hear)
 
     async def get(self, path: str) -> bytes:
         return await self._answer("GET", path, None)
 
-    async def _answer(self, method: str, path: str, data: bytes | None, more: Mapping[str, str] | None = None) -> bytes:
+    async def _answer(
+        self,
+        method: str,
+        path: str,
+        data: bytes | None,
+        more: Mapping[str, str] | None = None,
+        hear: Hear | None = None,
+    ) -> bytes:
         try:
             url = self.address.at(path)
             async with self._session.request(method, url, data=data, headers=more, proxy=self._proxy) as response:
-                body = await _read(response, self.address.largest_body)
+                is_heard = response.status == 200 and "content-encoding" not in response.headers
+                body = await _read(response, self.address.largest_body, hear if is_heard else None)
                 headers = {name.lower(): value for name, value in response.headers.items()}
         except aiohttp.ConnectionTimeoutError as error:
             raise silent(self.address, path, error, self.address.connect_timeout) from error
@@ -64,7 +72,7 @@ async def open_aiohttp(address: Address, proxy: str | None = None) -> AsyncGener
         yield AiohttpTransport(address, session, proxy)
 
 
-async def _read(response: aiohttp.ClientResponse, largest: int) -> bytes:
+async def _read(response: aiohttp.ClientResponse, largest: int, hear: Hear | None) -> bytes:
     """Return the body, still packed. Raises ``TooLargeError`` as soon as it is larger than ``largest`` bytes."""
     parts: list[bytes] = []
     size = 0
@@ -73,4 +81,6 @@ async def _read(response: aiohttp.ClientResponse, largest: int) -> bytes:
         if size > largest:
             raise TooLargeError
         parts.append(part)
+        if hear is not None:
+            hear(part)
     return b"".join(parts)

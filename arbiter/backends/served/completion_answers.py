@@ -9,9 +9,10 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from arbiter.backends.served.completion_streams import FIELDS, joined
 from arbiter.backends.served.logprobs import Logprobs, written_count
 from arbiter.backends.served.refusals import understood
-from arbiter.backends.served.transport import Result, TemporaryError, Transport, persistent
+from arbiter.backends.served.transport import Hear, Result, TemporaryError, Transport, persistent
 from arbiter.config.model_tables import ServedEngine
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.records import StopReason, Usage
@@ -94,21 +95,28 @@ async def requested(
     decoder: "msgspec.json.Decoder[Any]",
     read: Callable[[Any], Result],
     mend: Callable[[bytes], bytes] = bytes,
+    hearing: Callable[[], Hear | None] = lambda: None,
 ) -> Result:
     """Return what ``read`` makes of the decoded answer to a request. ``mend`` changes its body before.
+
+    ``hearing`` returns, for each attempt, what takes the body as it arrives.
 
     Temporary errors are retried, also those of ``read``. Raises ``BackendError``, and whatever ``read`` raises.
     """
 
     async def attempt() -> Result:
-        answer = mend(await transport.post(path, body, problem))
+        answer = mend(await transport.post(path, body, problem, hearing()))
         return read(understood(transport.address, path, answer, decoder))
 
     return await persistent(transport.address, attempt)
 
 
-async def complete(transport: Transport, body: Mapping[str, Any], problem: str) -> tuple[CompletionAnswer, Usage]:
+async def complete(
+    transport: Transport, body: Mapping[str, Any], problem: str, hearing: Callable[[], Hear] | None = None
+) -> tuple[CompletionAnswer, Usage]:
     """Request a completion for ``problem``. Return the choice with the lowest index, and its tokens.
+
+    With ``hearing``, the answer is requested as a stream, which is heard as it arrives.
 
     Raises ``BackendError`` if there is no choice, if the choice is incomplete, or for counts that cannot be.
     """
@@ -117,6 +125,8 @@ async def complete(transport: Transport, body: Mapping[str, Any], problem: str) 
     def read(completion: _Completion) -> tuple[CompletionAnswer, Usage]:
         return checked(completion.choices, completion.usage, body["max_tokens"], body["prompt"], where)
 
+    if hearing is not None:
+        return await requested(transport, PATH, {**body, **FIELDS}, problem, _DECODER, read, joined, hearing)
     return await requested(transport, PATH, body, problem, _DECODER, read)
 
 

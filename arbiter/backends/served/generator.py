@@ -5,6 +5,7 @@ Each engine reports what stopped an answer, the separator or the end, in its own
 continued after the separator, the tokens are divided in proportion to characters.
 """
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,6 +25,7 @@ from arbiter.backends.served.completion_answers import (
     ending_of,
     ending_of_whole,
 )
+from arbiter.backends.served.completion_streams import hearing_of
 from arbiter.backends.served.constraints import ServerConstraints
 from arbiter.backends.served.context_room import refuse_cut, within_context
 from arbiter.backends.served.draft_memory import DraftMemory
@@ -32,8 +34,10 @@ from arbiter.backends.served.prompt_form import PromptForm, as_text
 from arbiter.backends.served.transport import TemporaryError, Transport
 from arbiter.config.model_tables import Engine
 from arbiter.protocols.errors import BackendError, ContextTooLongError
-from arbiter.protocols.ports import Generation, GenerationRequest
+from arbiter.protocols.ports import Generation, GenerationRequest, Say
 from arbiter.protocols.records import StopReason, Transcript, Usage
+
+log = logging.getLogger("arbiter.backends")
 
 _PROBE_TOKENS = 4
 _LATER: dict[Engine, int] = {
@@ -92,6 +96,7 @@ class ServedGenerator:
         self._form = form
         self._count = count
         where = transport.address.at(self._path)
+        self._streams = True
         self._constraints = ServerConstraints(self._signs.engine, chats is not None, where)
 
     @property
@@ -129,14 +134,35 @@ class ServedGenerator:
                 self._constraints.refused(error)
         return await self._written(request)
 
-    async def _written(self, request: GenerationRequest, constraint: Mapping[str, Any] | None = None) -> Generation:
+    async def stream(self, request: GenerationRequest, say: Say) -> Generation:
+        """Write one step as ``generate``, and pass its text on to ``say`` as it arrives.
+
+        Chats, and requests for a confidence or under a constraint, are not streamed. A server that refuses a stream is
+        requested again without one, and then never again for a stream.
+        """
+        if not self._streams or self._chats or request.confidence or request.constraint:
+            return await self.generate(request)
+        try:
+            return await self._written(request, say=say)
+        except (TemporaryError, ContextTooLongError):
+            raise
+        except BackendError as error:
+            answer = await self._written(request)
+            self._streams = False
+            log.warning("%s does not stream, so whole steps are passed on: %s", self._transport.address.url, error)
+            return answer
+
+    async def _written(
+        self, request: GenerationRequest, constraint: Mapping[str, Any] | None = None, say: Say | None = None
+    ) -> Generation:
         sampling: dict[str, Any] = {"temperature": request.temperature, **priority_of(request, self._priority)}
         sampling |= {"top_p": request.top_p, "seed": request.seed} if request.temperature > 0 else self._greedily
-        remembers = self._memory is not None and request.temperature == 0 and constraint is None
+        is_plain = constraint is None and say is None  # no head scores a step that is passed on as it is written
+        remembers = self._memory is not None and request.temperature == 0 and is_plain
         ends = {"stop": [request.separator]} if constraint is None else constraint
         options = {**ends, **self._logprobs(request, remembers), **sampling, **self._marks(request)}
         try:
-            choice, usage, spent = await self._complete(request, "", request.max_tokens, options)
+            choice, usage, spent = await self._complete(request, "", request.max_tokens, options, say)
         except ContextTooLongError:
             if not request.transcript.steps:
                 raise
@@ -195,7 +221,7 @@ class ServedGenerator:
         return "separator" if choice.text else "end", usage + spent
 
     async def _complete(
-        self, request: GenerationRequest, written: str, max_tokens: int, options: dict[str, Any]
+        self, request: GenerationRequest, written: str, max_tokens: int, options: dict[str, Any], say: Say | None = None
     ) -> tuple[CompletionAnswer, Usage, Usage]:
         """Return what follows ``written`` in the context, its tokens, and those of requests that only counted it."""
         transcript, separator, problem = request.transcript, request.separator, request.problem
@@ -203,11 +229,14 @@ class ServedGenerator:
         if not self._chats:
             body["prompt"] = self._form(self._template.render(transcript, separator) + written)
 
+        hearing = hearing_of(separator, say)
+
         async def attempt(most: int) -> tuple[CompletionAnswer, Usage]:
             sent = body | {"max_tokens": most}
             if self._chats:
                 return await self._chats.complete(transcript, separator, written, sent, problem)
-            return await complete(self._transport, sent, problem)
+            # a request of one token may be for the count of the prompt's tokens alone
+            return await complete(self._transport, sent, problem, None if most == 1 else hearing)
 
         answer = await within_context(attempt, max_tokens, self.context)
         refuse_cut(answer[1].prompt_tokens, self.context, self._transport.address.at(self._path))

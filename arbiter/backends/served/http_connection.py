@@ -7,6 +7,7 @@ import httptools
 import msgspec
 
 from arbiter.backends.served.http_bodies import TooLargeError
+from arbiter.backends.served.transport import Hear
 
 _LONGEST_HEAD = 1 << 18
 
@@ -37,6 +38,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[Answer] | None = None
+        self._hear: Hear | None = None
         self._received = 0
         self._begin_answer()
 
@@ -48,19 +50,21 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
 
-    async def exchange(self, request: bytes) -> Answer:
+    async def exchange(self, request: bytes, hear: Hear | None = None) -> Answer:
         """Send a request, and return the answer. Unless the answer is complete, the connection closes.
+
+        ``hear`` takes the parts of the body of a good answer as they arrive, unless they are packed.
 
         Raises ``UnansweredError``, or another ``ConnectionError`` if the answer breaks off or is not HTTP, and
         ``TooLargeError``.
         """
-        self._done, self._received = False, 0
+        self._done, self._received, self._hear = False, 0, hear
         waiter = self._waiter = self._loop.create_future()
         try:
             self._transport.write(request)
             return await waiter
         finally:
-            self._waiter = None
+            self._waiter = self._hear = None
             if not self.usable:
                 self.close()
 
@@ -102,15 +106,19 @@ class Connection(asyncio.Protocol):
         self._has_head = True
         self._ends_with_connection = self._headers.keys().isdisjoint((b"content-length", b"transfer-encoding"))
 
+        self._is_plain = self._parser.get_status_code() == 200 and b"content-encoding" not in self._headers
+
     def on_body(self, body: bytes) -> None:
         self._parts.append(body)
+        if self._hear is not None and self._is_plain:
+            self._hear(body)
 
     def on_message_complete(self) -> None:
         if self._parser.get_status_code() >= 200:  # else it announces the answer
             self._complete(reusable=self._parser.should_keep_alive())
 
     def _begin_answer(self) -> None:
-        self._has_head = self._ends_with_connection = False
+        self._has_head = self._ends_with_connection = self._is_plain = False
         self._headers: dict[bytes, bytes] = {}
         self._parts: list[bytes] = []
 

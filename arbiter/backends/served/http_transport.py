@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from arbiter.backends.served.plain_transport import PLAIN, RedirectedError, open_plain
-from arbiter.backends.served.transport import Address, Transport
+from arbiter.backends.served.transport import Address, Hear, Transport
 
 
 class RedirectingTransport:
@@ -19,13 +19,13 @@ class RedirectingTransport:
         self._opened = opened
         self._follower: Transport | None = None
 
-    async def post(self, path: str, body: Mapping[str, Any], problem: str) -> bytes:
+    async def post(self, path: str, body: Mapping[str, Any], problem: str, hear: Hear | None = None) -> bytes:
         if self._follower is None:
             try:
-                return await self._plain.post(path, body, problem)
+                return await self._plain.post(path, body, problem, hear)
             except RedirectedError:
                 pass
-        return await (await self._following()).post(path, body, problem)
+        return await (await self._following()).post(path, body, problem, hear)
 
     async def get(self, path: str) -> bytes:
         if self._follower is None:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import anyio
@@ -10,12 +11,13 @@ import openai
 from arbiter.backends.served.http_bodies import PACKING, TooLargeError, too_large, unpacked_answer
 from arbiter.backends.served.openai_library import http_library
 from arbiter.backends.served.refusals import excerpt, silent
-from arbiter.backends.served.transport import Address, routing
+from arbiter.backends.served.transport import Address, Hear, routing
 from arbiter.protocols.errors import BackendError
 
 _NO_KEY = "no-key"  # the SDK requires a key; without a real one, no header is sent
 _ENCODING = "x-arbiter-encoding"  # the name under which the client does not unpack a body
 _HTTPX: Any = http_library(openai)
+_HEAR: ContextVar[Hear | None] = ContextVar("hear", default=None)  # the SDK has no place for it in a request
 _WITHOUT_KEY: dict[str, str | openai.Omit] = {"Authorization": openai.Omit()}
 
 
@@ -27,11 +29,17 @@ class OpenAITransport:
         self._client = client
         self._headers = {} if address.key else _WITHOUT_KEY
 
-    async def post(self, path: str, body: Mapping[str, Any], problem: str) -> bytes:
+    async def post(self, path: str, body: Mapping[str, Any], problem: str, hear: Hear | None = None) -> bytes:
         endpoint = path.removeprefix("/v1")
         kind, sent = openai.HttpxBinaryResponseContent, dict(body)
         options = openai.RequestOptions(headers={**self._headers, **routing(problem)})
-        return await self._answer(path, lambda: self._client.post(endpoint, cast_to=kind, body=sent, options=options))
+        before = _HEAR.set(hear)
+        try:
+            return await self._answer(
+                path, lambda: self._client.post(endpoint, cast_to=kind, body=sent, options=options)
+            )
+        finally:
+            _HEAR.reset(before)
 
     async def get(self, path: str) -> bytes:
         endpoint = path.removeprefix("/v1")
@@ -69,11 +77,15 @@ class OpenAITransport:
 
 
 class _Bounded(_HTTPX.AsyncByteStream):
-    """The body of an answer, still packed. Raises ``TooLargeError`` once it is larger than ``largest`` bytes."""
+    """The body of an answer, still packed. Raises ``TooLargeError`` once it is larger than ``largest`` bytes.
 
-    def __init__(self, body: Any, largest: int) -> None:  # noqa: ANN401 - of httpx or httpx2
+    ``hear`` takes its parts as they arrive.
+    """
+
+    def __init__(self, body: Any, largest: int, hear: Hear | None) -> None:  # noqa: ANN401 - of httpx or httpx2
         self._body = body
         self._largest = largest
+        self._hear = hear
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         size = 0
@@ -81,6 +93,8 @@ class _Bounded(_HTTPX.AsyncByteStream):
             size += len(part)
             if size > self._largest:
                 raise TooLargeError
+            if self._hear is not None:
+                self._hear(part)
             yield part
 
     async def aclose(self) -> None:
@@ -97,7 +111,8 @@ async def open_openai(address: Address) -> AsyncGenerator[OpenAITransport]:
         """Keep the body packed, so that it is unpacked within the limit."""
         if encoding := response.headers.pop("content-encoding", None):
             response.headers[_ENCODING] = encoding
-        response.stream = _Bounded(response.stream, address.largest_body)
+        is_heard = response.status_code == 200 and not encoding
+        response.stream = _Bounded(response.stream, address.largest_body, _HEAR.get() if is_heard else None)
 
     async with openai.AsyncOpenAI(
         base_url=address.at("/v1/").rstrip("/"),

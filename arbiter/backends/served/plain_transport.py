@@ -15,7 +15,7 @@ from arbiter.backends.served.http_bodies import PACKING, TooLargeError, too_larg
 from arbiter.backends.served.http_connection import Answer, Connection, UnansweredError
 from arbiter.backends.served.refusals import silent
 from arbiter.backends.served.time_limit import TimeLimit
-from arbiter.backends.served.transport import Address, routing
+from arbiter.backends.served.transport import Address, Hear, routing
 
 PLAIN = re.compile(r"http://([\w.-]+|\[[0-9a-f:.]+\])(:\d+)?(/[\w./~-]*)?", re.ASCII | re.IGNORECASE)
 """The addresses that this transport can reach. They need no TLS, no encoding and no login."""
@@ -55,11 +55,11 @@ class PlainTransport:
         self._open: set[Connection] = set()
         self._idle: list[Connection] = []
 
-    async def post(self, path: str, body: Mapping[str, Any], problem: str) -> bytes:
+    async def post(self, path: str, body: Mapping[str, Any], problem: str, hear: Hear | None = None) -> bytes:
         data = msgspec.json.encode(body)
         fields = f"{self._fields}{_routing_line(problem)}content-length: {len(data)}"
         head = f"POST {self._path(path)} HTTP/1.1\r\n{fields}\r\n\r\n"
-        return await self._answer(path, head.encode("ascii") + data, repeatable=False)
+        return await self._answer(path, head.encode("ascii") + data, repeatable=False, hear=hear)
 
     async def get(self, path: str) -> bytes:
         head = f"GET {self._path(path)} HTTP/1.1\r\n{self._fields}\r\n"
@@ -74,13 +74,13 @@ class PlainTransport:
         for connection in self._open:
             connection.close()
 
-    async def _answer(self, path: str, request: bytes, *, repeatable: bool) -> bytes:
+    async def _answer(self, path: str, request: bytes, *, repeatable: bool, hear: Hear | None = None) -> bytes:
         address = self.address
         try:
             with self._limit.block():
                 await self._slots.take(())
                 try:
-                    answer = await self._exchange(request, repeatable)
+                    answer = await self._exchange(request, repeatable, hear)
                 finally:
                     self._slots.give()
         except _ConnectTimeoutError as error:
@@ -96,7 +96,7 @@ class PlainTransport:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers.items()}
         return unpacked_answer(address, path, answer.status, headers, answer.body)
 
-    async def _exchange(self, request: bytes, repeatable: bool) -> Answer:
+    async def _exchange(self, request: bytes, repeatable: bool, hear: Hear | None) -> Answer:
         """Return the answer to a request. Raises as ``Connection.exchange`` and ``_connect``.
 
         A server may close an idle connection while a request is on its way. If it is ``repeatable``, it is made again.
@@ -105,7 +105,7 @@ class PlainTransport:
             idle = self._take_idle()
             connection = idle or await self._connect()
             try:
-                return await connection.exchange(request)
+                return await connection.exchange(request, hear)
             except UnansweredError:
                 if idle is None or not repeatable:
                     raise

@@ -24,6 +24,8 @@ from arbiter.protocols.errors import BackendError, ConfigError
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 _VERSION = re.compile(r"/(v\d\w*|beta)(?=/|$)", re.IGNORECASE)
 Result = TypeVar("Result")
+Hear = Callable[[bytes], None]
+"""Takes a part of an answer's body. It neither blocks nor raises."""
 
 log = logging.getLogger("arbiter.backends")
 
@@ -83,11 +85,12 @@ class Transport(Protocol):
     @property
     def address(self) -> Address: ...
 
-    async def post(self, path: str, body: Mapping[str, Any], problem: str) -> bytes:
+    async def post(self, path: str, body: Mapping[str, Any], problem: str, hear: Hear | None = None) -> bytes:
         """Send ``body`` and return the body of the answer. Raises ``TemporaryError`` if a retry may help, else
         ``BackendError``.
 
-        A router in front of several servers sends all requests for one ``problem`` to the same server.
+        A router in front of several servers sends all requests for one ``problem`` to the same server. ``hear`` takes
+        the parts of the body of a good answer as they arrive, unless they are packed.
         """
         ...
 

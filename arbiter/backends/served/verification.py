@@ -22,9 +22,10 @@ from arbiter.backends.served.generator import ServedGenerator, priority_of
 from arbiter.backends.served.transport import Transport
 from arbiter.backends.step_tokens import StepTokens, agreed_tokens, agreement, proposed_tokens
 from arbiter.backends.token_texts import TokenTexts, prompt_tokens
+from arbiter.backends.wrapped_generator import written_by
 from arbiter.config.model_tables import Engine
 from arbiter.protocols.errors import BackendError, ContextTooLongError
-from arbiter.protocols.ports import Generation, GenerationRequest
+from arbiter.protocols.ports import Generation, GenerationRequest, Say
 from arbiter.protocols.records import StopReason, Transcript, Usage
 
 _JOIN = 5  # context tokens before the step when it is decoded, as servers do
@@ -72,9 +73,16 @@ class VerifyingGenerator:
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Write one step, or the rest of a proposed one. Raises as ``ServedGenerator``."""
+        return await self._write(request, None)
+
+    async def stream(self, request: GenerationRequest, say: Say) -> Generation:
+        """Write one step as ``generate``. Its text is passed on to ``say`` as it arrives where no proposal is read."""
+        return await self._write(request, say)
+
+    async def _write(self, request: GenerationRequest, say: Say | None) -> Generation:
         rules = request.transcript.rules
         if request.proposal is None or request.temperature > 0 or (rules and self._template.calls in SPECIAL_MARKS):
-            return await self._plain.generate(request)
+            return await written_by(self._plain, request, say)
         texts = self._checks.texts
         text = self._template.render(request.transcript, request.separator)
         prompt = prompt_tokens(texts, text)
@@ -83,14 +91,14 @@ class VerifyingGenerator:
         # if prompt and limit exceed the context, the server decides: it refuses the request or cuts the answer
         fits = self._checks.context is None or len(prompt) + room <= self._checks.context
         if not (prompt and proposed and fits):
-            return await self._plain.generate(request)
+            return await written_by(self._plain, request, say)
         try:
             checked = await self._checked(request, prompt, proposed)
         except ContextTooLongError:
             checked = Usage()
         if isinstance(checked, Generation):
             return checked
-        plain = await self._plain.generate(request)
+        plain = await written_by(self._plain, request, say)
         return msgspec.structs.replace(plain, overhead=plain.overhead + checked)
 
     async def _checked(self, request: GenerationRequest, prompt: list[int], proposed: list[int]) -> Generation | Usage:

@@ -153,3 +153,27 @@ def test_most_tokens_cannot_complete_a_separator() -> None:
         token for token in range(2, 493) if "\n" in POCKET.decode([token]) or "\ufffd" in POCKET.decode([token])
     }
     assert sum(token in completing for token in range(493)) < 200
+
+
+def settles(decoder: TokenDecoder, separator: str, ids: Sequence[int]) -> None:
+    """Take ``ids``, and check the settled text after each of them."""
+    so_far, known = StepTokens(decoder, separator, frozenset(), 15), list[str]()
+    for token in ids:
+        if so_far.take([token]):
+            break
+        known.append(so_far.settled_text)
+    else:
+        so_far.close("end")
+    assert all(so_far.text.startswith(text) for text in known)
+    assert all(later.startswith(earlier) for earlier, later in pairwise(known))
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=20), st.sampled_from(["\n\n", "é", "€", "é€", "né", "\n€", "a"]))
+def test_a_settled_text_is_a_beginning_of_the_step_when_tokens_split_characters(ids: list[int], separator: str) -> None:
+    settles(BYTES, separator, ids)
+
+
+@given(st.lists(st.integers(2, 492), max_size=40), st.sampled_from(["\n\n", " ", "e", ": ", "\n", ".\n", "an"]))
+def test_a_settled_text_of_the_pocket_tokenizer_is_a_beginning_of_the_step(ids: list[int], separator: str) -> None:
+    assert POCKET is not None
+    settles(POCKET, separator, ids)

@@ -294,3 +294,29 @@ def test_a_model_that_cannot_be_offered_tools_still_says_so() -> None:
     refusing = CallingGenerator(Writer(""), None, "set prompt")
     assert WholeBlocks(refusing, open_fence).without_tools == "set prompt"
     assert WholeBlocks(Writer(""), open_fence).without_tools is None
+
+
+class SpeakingWriter(Writer):
+    """A ``Writer`` that also says the beginnings of its parts that have the ``lengths``."""
+
+    def __init__(self, answer: str, lengths: list[int]) -> None:
+        super().__init__(answer)
+        self._lengths = lengths
+
+    async def stream(self, request: GenerationRequest, say: Callable[[str], None]) -> Generation:
+        made = await self.generate(request)
+        for length in self._lengths:
+            say(made.text[:length])
+        return made
+
+
+@given(TEXTS, SEPARATORS, st.lists(st.integers(0, 8), max_size=6))
+def test_what_is_said_of_a_step_of_whole_blocks_is_a_beginning_of_it(
+    answer: str, separator: str, lengths: list[int]
+) -> None:
+    said: list[str] = []
+    model, request = WholeBlocks(SpeakingWriter(answer, lengths), open_fence), a_request(separator=separator)
+    step = asyncio.run(model.stream(request, said.append))
+    assert step == written(model, request)
+    assert all(step.text.startswith(text) for text in said)
+    assert len(said) >= len(lengths)

@@ -1,6 +1,6 @@
 """Fixtures: the endpoint in process, with scripted models whose steps name their question."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -45,11 +45,15 @@ class Scripted:
     """The scripted models, with their recorded requests. The ring gets what ``wrap`` makes of those that write."""
 
     def __init__(
-        self, write: Callable[[GenerationRequest], Generation | str], seconds: Seconds, wrap: Wrap | None = None
+        self,
+        write: Callable[[GenerationRequest], Generation | str],
+        seconds: Seconds,
+        texts: Callable[[GenerationRequest], Sequence[str]],
+        wrap: Wrap | None = None,
     ) -> None:
         self._wrap = wrap or (lambda model: model)
-        self.draft = ScriptedGenerator(write, seconds)
-        self.target = ScriptedGenerator(write, seconds)
+        self.draft = ScriptedGenerator(write, seconds, texts)
+        self.target = ScriptedGenerator(write, seconds, texts)
         self.router = ScriptedScorer(estimated, seconds)
 
     @property
@@ -103,13 +107,14 @@ def endpoint() -> Open:
     async def open_endpoint(
         write: Callable[[GenerationRequest], Generation | str] = written,
         seconds: Seconds = 0.0,
+        texts: Callable[[GenerationRequest], Sequence[str]] = lambda _: (),
         out: Path | None = None,
         config: dict[str, Any] | None = None,
         kind: type[Arbiter] = Arbiter,
         wrap: Wrap | None = None,
         **options: Any,
     ) -> AsyncGenerator[Served]:
-        models = Scripted(write, seconds, wrap)
+        models = Scripted(write, seconds, texts, wrap)
         arbiter = kind(a_config(**(config or {})), models=models.handles, out=out)
         gateway = Gateway(arbiter, **options)
         async with arbiter, open_http_client(gateway.app, httpx2) as client:

@@ -8,7 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from arbiter import Arbiter, ClosedError, ConfigError, DataError, Solution, StepRecord, Steps
+from arbiter import Arbiter, ClosedError, ConfigError, DataError, Overrides, Solution, StepPiece, StepRecord, Steps
 from arbiter.extending import Generation, GenerationRequest, ScriptedGenerator
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
@@ -280,3 +280,44 @@ def test_who_iterates_slowly_has_all_steps_even_after_the_arbiter_was_left(
         assert steps.solution.finish_reason == "answered"
 
     on_each_loop(body)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "heard"),
+    [
+        (Overrides(run_type="rsd", threshold=0.6), "target"),
+        (Overrides(run_type="target"), "target"),
+        (Overrides(run_type="draft"), "draft"),
+    ],
+    ids=["rejected drafts", "target", "draft"],
+)
+def test_pieces_of_a_step_come_before_it_and_only_where_nothing_can_reject_it(
+    an_arbiter: Arbiters, in_virtual_time: Virtual, three_steps: Script, overrides: Overrides, heard: str
+) -> None:
+    models = ScriptedGenerator(three_steps, 2.0, lambda request: [request.author])
+
+    async def body() -> None:
+        async with an_arbiter(models, models) as arbiter:
+            pieces = arbiter.stream_pieces("q", **overrides)
+            items = [item async for item in pieces]
+            assert tuple(item for item in items if isinstance(item, StepRecord)) == pieces.solution.steps
+            assert [item.text for item in items if isinstance(item, StepPiece)] == [heard] * 3
+            assert isinstance(items[0], StepPiece)
+
+    in_virtual_time(body)
+
+
+def test_leaving_the_loop_at_a_piece_cancels_the_step(
+    an_arbiter: Arbiters, in_virtual_time: Virtual, three_steps: Script
+) -> None:
+    draft = ScriptedGenerator(three_steps, HOUR, lambda request: [request.author])
+
+    async def body() -> None:
+        async with an_arbiter(draft) as arbiter:
+            async for piece in arbiter.stream_pieces("q"):
+                assert isinstance(piece, StepPiece)
+                break
+            await settled(draft)
+            assert draft.cancelled == 1
+
+    in_virtual_time(body)

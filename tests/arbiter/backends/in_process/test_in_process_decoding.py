@@ -264,3 +264,28 @@ def test_a_conversation_that_the_template_refuses_fails_alone(
     answers = served(generator.generate, generator.engine.worker, [plain[0], refused, *plain[1:]])
     assert isinstance(answers[1], ConversationError)
     assert [isinstance(answer, Generation) for answer in answers] == [True, False, True, True]
+
+
+def test_a_step_whose_text_is_passed_on_is_the_same_and_its_texts_grow_to_it(
+    loaded: Loaded, served: Served, generation: Requests
+) -> None:
+    requests = [
+        generation(question, separator=separator, max_tokens=20)
+        for question, separator in zip(QUESTIONS, SEPARATORS, strict=True)
+    ]
+    generator, said = InProcessGenerator(loaded, TEMPLATE, 8), dict[str, list[str]]()
+
+    async def stream(request: GenerationRequest) -> Generation:
+        return await generator.stream(request, said.setdefault(request.transcript.question, []).append)
+
+    streamed = served(stream, generator.engine.worker, requests)
+    silent = InProcessGenerator(loaded, TEMPLATE, 8)
+    assert [without_reuse(one) for one in streamed] == [
+        without_reuse(one) for one in served(silent.generate, silent.engine.worker, requests)
+    ]
+    for request, step in zip(requests, streamed, strict=True):
+        texts = said[request.transcript.question]
+        assert all(step.text.startswith(text) for text in texts)
+        assert texts == sorted(texts, key=len)
+    longest = max(streamed, key=lambda step: len(step.text))
+    assert len({*said[requests[streamed.index(longest)].transcript.question]}) > 3

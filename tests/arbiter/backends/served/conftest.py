@@ -25,6 +25,8 @@ Reply = dict[str, Any]
 
 Faults: ``reset`` breaks the connection in the middle of the body, ``half`` ends it there, ``silent`` never answers,
 ``drip`` sends a byte now and then, ``gate`` waits for ``FakeServer.gate``.
+
+``parts`` is a body that is sent in parts: bytes, ``gate`` to wait, ``reset`` to break the connection.
 """
 
 MODELS = "/v1/models"
@@ -112,24 +114,48 @@ class FakeServer:
         fault, headers = reply.get("fault"), {"content-type": "application/json", **reply.get("headers", {})}
         if fault in ("gate", "silent"):
             await (self.gate if fault == "gate" else asyncio.Event()).wait()
+        if "parts" in reply:
+            return await self._in_parts(request, reply["parts"], reply.get("headers", {}))
         if fault == "drip":
             return await _dripping(request)
         if fault in ("half", "reset"):
             return await _broken(request, data, fault)
         return web.Response(body=data, status=reply.get("status", 200), headers=headers)
 
+    async def _in_parts(
+        self, request: web.Request, parts: list[bytes | Literal["gate", "reset"]], headers: dict[str, str]
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream", **headers})
+        await response.prepare(request)
+        for part in parts:
+            if isinstance(part, bytes):
+                await response.write(part)
+            elif part == "gate":
+                await self.gate.wait()
+            else:
+                _reset(request)
+                return response
+        await response.write_eof()
+        return response
+
 
 async def _broken(request: web.Request, data: bytes, fault: Literal["half", "reset"]) -> web.StreamResponse:
     response = web.StreamResponse(headers={"content-length": str(len(data))})
     await response.prepare(request)
     await response.write(data[: len(data) // 2])
-    transport = request.transport
-    assert transport is not None
     if fault == "reset":
-        at_once = struct.pack("ii", 1, 0)
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
-    transport.close()
+        _reset(request)
+    else:
+        assert request.transport is not None
+        request.transport.close()
     return response
+
+
+def _reset(request: web.Request) -> None:
+    transport, at_once = request.transport, struct.pack("ii", 1, 0)
+    assert transport is not None
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+    transport.close()
 
 
 async def _dripping(request: web.Request) -> web.StreamResponse:

@@ -403,7 +403,7 @@ class Scripted:
         self.address = Address("http://scripted", timeout=1, retries=0, connections=1)
         self._answer = answer
 
-    async def post(self, path: str, body: Mapping[str, Any], problem: str) -> bytes:
+    async def post(self, path: str, body: Mapping[str, Any], problem: str, hear: object = None) -> bytes:
         assert path == "/v1/completions"
         return json.dumps(self._answer(dict(body))["body"]).encode()
 

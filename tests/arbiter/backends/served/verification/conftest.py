@@ -60,7 +60,7 @@ class ScriptedServer:
         self.change: Callable[[str, Body], Body] = lambda _, answer: answer
         self.address = Address("http://scripted", timeout=1, retries=0, connections=1)
 
-    async def post(self, path: str, body: Mapping[str, Any], problem: str) -> bytes:
+    async def post(self, path: str, body: Mapping[str, Any], problem: str, hear: object = None) -> bytes:
         self.asked.append((path, dict(body)))
         return json.dumps(self.answer(path, dict(body))).encode()
 

@@ -1,0 +1,72 @@
+"""Pieces of steps: text that is passed on while a model writes a step, because nothing can reject it any more.
+
+A step is one record all the same. Its pieces are only ever a beginning of its text.
+"""
+
+from collections.abc import Callable, Iterable
+
+from arbiter.protocols.errors import BackendError
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Generation, GenerationRequest, StreamsText
+from arbiter.protocols.records import Author, StepPiece
+
+Listen = Callable[[StepPiece], None]
+"""Takes each piece of a problem's steps. It must not block."""
+
+
+def can_stream(task: Task, author: Author, is_ahead: bool) -> bool:
+    """Return whether a step that ``author`` writes for ``task`` is kept, whatever it becomes.
+
+    The draft's steps are kept if no policy decides about them, and a target's if the policy does not compare them with
+    others. ``is_ahead`` is True for drafting ahead.
+
+    Steps under rules of the answer may be requested again, and calls are read from whole steps. A deadline may end a
+    problem within a step, whose text is then no part of the answer.
+    """
+    policy, rules = task.policy, task.transcript.rules
+    if is_ahead or (rules is not None and rules.restricts) or task.limits.deadline is not None:
+        return False
+    if author == "draft":
+        return policy.proposers == ("draft",) and not policy.decides and policy.score_kind is None
+    if "target" not in policy.proposers:
+        return True  # it replaces a rejected draft
+    return policy.proposers == ("target",) and policy.score_kind is None and len(policy.targets) <= 1
+
+
+def settled(text: str, marks: Iterable[str]) -> str:
+    """Return ``text`` without an end that may be the beginning of one of ``marks``, of which more may follow."""
+    longest = max(map(len, marks := tuple(marks)), default=1) - 1
+    for size in range(min(longest, len(text)), 0, -1):
+        if any(mark.startswith(text[-size:]) for mark in marks if len(mark) > size):
+            return text[:-size]
+    return text
+
+
+class StreamedGenerator:
+    """A ``Generator`` over ``inner`` that gives the pieces of its steps to ``listen``."""
+
+    def __init__(self, inner: StreamsText, listen: Listen) -> None:
+        self._inner = inner
+        self._listen = listen
+
+    async def generate(self, request: GenerationRequest) -> Generation:
+        """Write one step. Raises as ``inner``, and ``BackendError`` if the step does not begin with its pieces.
+
+        That happens if a stream breaks, and the model writes another text when the request is made again.
+        """
+        said = ""
+
+        def say(text: str) -> None:
+            nonlocal said
+            if len(text) > len(said) and text.startswith(said):
+                piece, said = text[len(said) :], text
+                self._listen(StepPiece(request.step, request.author, piece))
+
+        answer = await self._inner.stream(request, say)
+        if not answer.text.startswith(said):
+            raise BackendError(
+                f"the {request.author} model wrote another text when its request was made again, after the first "
+                f"{len(said)} characters of the step were passed on. Its server may not repeat its answers: stream "
+                "whole steps, or set retries = 0"
+            )
+        return answer
