@@ -14,7 +14,7 @@ from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Generation, GenerationRequest, Policy
 from arbiter.protocols.records import Limits, Solution, Transcript, Usage
-from arbiter.protocols.tools import AnswerRules, Tool, ToolCall
+from arbiter.protocols.tools import AnswerRules, Effort, Tool, ToolCall
 from arbiter.structured.validation import violation_of
 
 Solve = Callable[..., list[Solution]]
@@ -109,6 +109,31 @@ def test_steps_of_a_thought_have_no_verdict_and_the_step_after_it_is_constrained
     assert [step.kept.valid for step in solution.steps] == [None, None, True]
     assert draft.constraints == constraints
     assert violation_of(SCHEMA, solution.steps[-1].kept.text) is None
+
+
+@pytest.mark.parametrize(
+    ("effort", "thinks", "constraint"),
+    [
+        (None, False, SCHEMA),
+        (None, True, None),
+        ("none", True, SCHEMA),
+        ("minimal", True, SCHEMA),
+        ("low", False, None),
+    ],
+)
+def test_a_model_that_may_think_first_writes_its_first_step_freely(
+    solved: Solve, make_models: MakeModels, effort: Effort | None, thinks: bool, constraint: str | None
+) -> None:
+    class Thinker(Writes):
+        opens_thought = False
+
+        def __init__(self) -> None:
+            super().__init__(GOOD)
+            self.thinks = thinks
+
+    draft = Thinker()
+    (solution,) = solved(make_models(draft), [a_task(KEEP, AnswerRules(schema=SCHEMA, effort=effort))])
+    assert (solution.text, draft.constraints) == (GOOD, [constraint])
 
 
 def test_where_the_prompt_of_one_model_opens_a_thought_answers_of_both_begin_within_it(
