@@ -81,6 +81,9 @@ class StepGenerator:
             self._calls.order(task),
             task.policy.confidence if is_draft else None,
             self._target,
+            presence_penalty=sampling.presence_penalty,
+            frequency_penalty=sampling.frequency_penalty,
+            top_logprobs=task.top_logprobs,
         )
         generator, rules = self._generator, context.transcript.rules
         if rules is not None:
@@ -101,4 +104,5 @@ class StepGenerator:
             answer.calls,
             answer.valid,
             answer.problem,
+            answer.tokens,
         )

@@ -71,13 +71,16 @@ class Ring:
         ``watch`` is called with each step when it is kept. It must not block; its error fails the problem. Cancelling
         the call cancels all work on the problem.
 
-        Raises ``ConfigError`` if a model is missing, or cannot be offered the tools of the task. Raises
+        Raises ``ConfigError`` if a model is missing, or cannot be offered the tools of the task, or is known to return
+        no log-probabilities where the task requests them. Raises
         ``ProblemError`` if a problem with the same id and sample is in the ring. Raises ``ClosedError`` if the ring is
         closed before the problem is solved.
         """
         self._models.require(task.policy, task.audit, self._factories.replaced_models)
         if task.transcript.has_tools:
             self._models.require_tools(task.policy)
+        if task.top_logprobs is not None:
+            self._models.require_logprobs(task.policy)
         if self._closed:
             raise ClosedError(f"problem {task.id!r} was submitted after the ring was closed")
         task = msgspec.structs.replace(task)  # a copy: the caller may submit the same task again

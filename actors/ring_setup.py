@@ -7,7 +7,7 @@ import msgspec
 from arbiter.actors.controllers import Verify
 from arbiter.actors.policies import called_models, check_policy, target_names
 from arbiter.protocols.errors import ConfigError
-from arbiter.protocols.ports import Generator, ModelHandle, Policy, RefusesTools, Scorer
+from arbiter.protocols.ports import Generator, ModelHandle, Policy, RefusesLogprobs, RefusesTools, Scorer
 from arbiter.protocols.records import Model, ScoreKind
 
 
@@ -48,14 +48,25 @@ class Models(msgspec.Struct, frozen=True):
 
     def require_tools(self, policy: Policy) -> None:
         """Raise ``ConfigError`` if a model that writes steps for ``policy`` cannot be offered tools."""
+        for port in self._writing(policy):
+            if isinstance(port, RefusesTools) and port.without_tools is not None:
+                raise ConfigError(
+                    f"the question offers tools, but a model cannot be offered tools. {port.without_tools}"
+                )
+
+    def require_logprobs(self, policy: Policy) -> None:
+        """Raise ``ConfigError`` if a model that writes steps for ``policy`` is known to return no log-probabilities."""
+        for port in self._writing(policy):
+            if isinstance(port, RefusesLogprobs) and port.without_logprobs is not None:
+                raise ConfigError(f"top_logprobs: a model returns no log-probabilities. {port.without_logprobs}")
+
+    def _writing(self, policy: Policy) -> list[Generator]:
+        """Return the models that write steps for ``policy``."""
         writing = [model for model in called_models(policy, 0.0) if model in ("draft", "target")]
         names = target_names(policy.targets)
         targets = [self.targets[name] for name in names] if names else [self.target]
-        for handle in [*([self.draft] if "draft" in writing else []), *(targets if "target" in writing else [])]:
-            if handle is not None and isinstance(handle.port, RefusesTools) and handle.port.without_tools is not None:
-                raise ConfigError(
-                    f"the question offers tools, but a model cannot be offered tools. {handle.port.without_tools}"
-                )
+        handles = [*([self.draft] if "draft" in writing else []), *(targets if "target" in writing else [])]
+        return [handle.port for handle in handles if handle is not None]
 
 
 class RingSettings(msgspec.Struct, frozen=True):

@@ -9,7 +9,8 @@ from typing import Protocol
 from arbiter.backends.token_texts import TokenTexts
 from arbiter.protocols.records import PrefixMatch, StopReason
 
-_UNFINISHED = "\ufffd"  # stands for bytes that are no whole character
+UNFINISHED = "\ufffd"
+"""Stands for bytes that are no whole character."""
 
 
 class TokenDecoder(Protocol):
@@ -32,7 +33,7 @@ class SeparatorTokens(Container[object]):
             assert isinstance(token, int)  # noqa: S101 - tokens are numbers
             # twice, because some tokenizers drop a space at the beginning of a text
             text = self._decoder.decode([token, token])
-            found = self._known[token] = self._last in text or _UNFINISHED in text
+            found = self._known[token] = self._last in text or UNFINISHED in text
         return found
 
 

@@ -1,6 +1,14 @@
 """What a ``Generator`` over another one tells about the model: what the inner one tells."""
 
-from arbiter.protocols.ports import CountsPrompts, Generator, KeepsKeysAndValues, KnowsContext, KVMemory, RefusesTools
+from arbiter.protocols.ports import (
+    CountsPrompts,
+    Generator,
+    KeepsKeysAndValues,
+    KnowsContext,
+    KVMemory,
+    RefusesLogprobs,
+    RefusesTools,
+)
 from arbiter.protocols.records import Transcript
 
 
@@ -24,6 +32,11 @@ class WrappedGenerator:
     def without_tools(self) -> str | None:
         """Why the model cannot be offered tools, and how to change that; None if it can."""
         return self.inner.without_tools if isinstance(self.inner, RefusesTools) else None
+
+    @property
+    def without_logprobs(self) -> str | None:
+        """Why the model cannot return log-probabilities, and how to change that; None if it can, or if not known."""
+        return self.inner.without_logprobs if isinstance(self.inner, RefusesLogprobs) else None
 
     def prompt_tokens(self, transcript: Transcript, separator: str) -> int | None:
         """Return the number of tokens in the prompt; None if they cannot be counted."""

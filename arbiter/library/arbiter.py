@@ -229,6 +229,8 @@ class Arbiter:
         self._check(overrides.get("run_type"), task.policy)
         if task.transcript.has_tools:
             self._open().models.require_tools(task.policy)
+        if task.top_logprobs is not None:
+            self._open().models.require_logprobs(task.policy)
         return task
 
     async def run(self, task: Task, watch: Watch | None = None) -> Solution:

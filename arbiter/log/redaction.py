@@ -40,6 +40,7 @@ def without_text(solution: Solution) -> Solution:
                     text=redacted(one.text),
                     calls=_hidden_calls(one.calls, bool(one.valid)),
                     problem=_hidden(one.problem),
+                    tokens=None,
                 )
                 for one in step.candidates
             ),
@@ -92,7 +93,8 @@ def _without_text(payload: events.AnyPayload) -> events.AnyPayload:
             )
         case events.CallGenerated(text=text, calls=calls, valid=valid, problem=problem):
             hidden_calls = _hidden_calls(calls, bool(valid))
-            return replace(payload, text=redacted(text), calls=hidden_calls, problem=_hidden(problem))
+            # a digest of so short a text as that of a token would be no secret
+            return replace(payload, text=redacted(text), calls=hidden_calls, problem=_hidden(problem), tokens=None)
         case events.Graded(judgement=judgement):
             hidden_judgement = judgement and judgement_without_text(judgement)
             return replace(payload, answer=None, reason=None, reference=None, judgement=hidden_judgement)

@@ -66,6 +66,11 @@ class VerifyingGenerator:
         self._dialect = LOGPROB_DIALECTS[checks.engine]
         self.context = checks.context
 
+    @property
+    def without_logprobs(self) -> str | None:
+        """Why the server cannot return log-probabilities; None if it can, or if that is not known."""
+        return self._plain.without_logprobs
+
     def prompt_tokens(self, transcript: Transcript, separator: str) -> int | None:
         """Return the number of tokens in the prompt; None if the tokenizer is not known."""
         return self._plain.prompt_tokens(transcript, separator)
@@ -73,7 +78,8 @@ class VerifyingGenerator:
     async def generate(self, request: GenerationRequest) -> Generation:
         """Write one step, or the rest of a proposed one. Raises as ``ServedGenerator``."""
         rules = request.transcript.rules
-        if request.proposal is None or request.temperature > 0 or (rules and self._template.calls in SPECIAL_MARKS):
+        is_exact = request.temperature == 0 and not request.penalizes and request.top_logprobs is None
+        if request.proposal is None or not is_exact or (rules and self._template.calls in SPECIAL_MARKS):
             return await self._plain.generate(request)
         texts = self._checks.texts
         text = self._template.render(request.transcript, request.separator)
