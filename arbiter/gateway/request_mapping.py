@@ -11,7 +11,9 @@ from arbiter.actors.seeds import sample_seed
 from arbiter.gateway.call_schemas import add_call, calls_and_thought, result_of
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.error_responses import closing
+from arbiter.gateway.logprob_schemas import requested_logprobs
 from arbiter.gateway.schemas import (
+    AnyBody,
     ChatBody,
     ChatMessage,
     CommonBody,
@@ -28,7 +30,7 @@ from arbiter.protocols.errors import ClosedError, ConfigError, DataError, Reques
 from arbiter.protocols.messages import Task
 
 _NONE = Extras()
-_TOOL_FIELD = re.compile(r"tools(?:\[\d+\])?|tool_choice")  # at the beginning of an error
+_FIELD = re.compile(r"tools(?:\[\d+\])?|tool_choice|top_logprobs")  # at the beginning of an error
 _TEXTS = ("text", "input_text", "output_text")
 _OTHER_PARTS = ("image_url", "input_audio", "file", "file_id", "detail")
 _CONTENTS = ("function_call", "audio", "images")
@@ -79,7 +81,7 @@ def _task(arbiter: Arbiter, question: Question, overrides: Overrides) -> Task:
     except ClosedError as error:
         raise closing() from error
     except (ConfigError, DataError) as error:
-        field = _TOOL_FIELD.match(str(error))
+        field = _FIELD.match(str(error))
         raise RequestError(str(error), code="invalid_value", param=field[0] if field else None) from error
 
 
@@ -90,7 +92,7 @@ def _samples(task: Task, number: int | None) -> list[Task]:
 
 def _overrides(
     context: GatewayContext,
-    body: CommonBody,
+    body: AnyBody,
     max_tokens: int | None,
     stop: str | Sequence[str] | None,
     seed: int | None,
@@ -123,6 +125,9 @@ def _overrides(
         "max_steps": _narrower(limits.max_steps, extras.max_steps),
         "step_tokens": _narrower(limits.step_tokens, extras.step_tokens),
         "deadline": _narrower(limits.deadline, extras.deadline),
+        "presence_penalty": getattr(body, "presence_penalty", None),
+        "frequency_penalty": getattr(body, "frequency_penalty", None),
+        "top_logprobs": requested_logprobs(body),
         "stop": (stop,) if isinstance(stop, str) else stop,
         "tags": _tags(body, extras),
         **({} if isinstance(body, CompletionBody) else _tools(body)),

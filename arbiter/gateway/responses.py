@@ -13,14 +13,16 @@ from arbiter.gateway.body_decoding import read
 from arbiter.gateway.call_schemas import CallItem, call_items
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.error_responses import answer, shape
+from arbiter.gateway.logprob_schemas import OutputToken, output_tokens
 from arbiter.gateway.request_mapping import response_task
 from arbiter.gateway.response_schemas import ModelUsage, Reporter, SolutionReport, finish_of, usage_of
 from arbiter.gateway.schemas import ResponseBody
 from arbiter.gateway.spend_caps import at_cap, is_capped
 from arbiter.gateway.streaming import AnswerStreams, EventStream, answer_streams, event, solutions_of
+from arbiter.gateway.verification_notes import verification_off
 from arbiter.protocols.errors import RequestError
 from arbiter.protocols.messages import Task
-from arbiter.protocols.records import Solution
+from arbiter.protocols.records import AnswerToken, Solution
 
 Status = Literal["in_progress", "completed", "incomplete", "failed"]
 
@@ -30,7 +32,7 @@ class OutputText(msgspec.Struct, frozen=True):
 
     text: str
     annotations: list[str] = []
-    logprobs: list[str] = []
+    logprobs: list[OutputToken] = []
     type: Literal["output_text"] = "output_text"
 
 
@@ -100,6 +102,7 @@ class Response(msgspec.Struct, frozen=True):
     metadata: dict[str, str] = {}
     temperature: float | None = None
     top_p: float | None = None
+    top_logprobs: int | None = None
     user: str | None = None
     arbiter: SolutionReport | None = None
     object: Literal["response"] = "response"
@@ -127,7 +130,7 @@ class ResponseEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     text: str | None = None
     name: str | None = None
     arguments: str | None = None
-    logprobs: list[str] | None = None
+    logprobs: list[OutputToken] | None = None
     arbiter: SolutionReport | None = None
     code: str | None = None
     message: str | None = None
@@ -138,7 +141,9 @@ async def responses(context: GatewayContext, request: Request, raw: bytes) -> Ht
     """Solve the problem of a conversation and return the response. Raises ``RequestError``."""
     body = read(raw, ResponseBody)
     (task,) = at_cap(request, [response_task(context, body)])
-    reporter = Reporter(body.arbiter, context.costs.prices, is_capped(request))
+    reporter = Reporter(
+        body.arbiter, context.costs.prices, is_capped(request), verification_off(context.arbiter.config, task)
+    )
     if body.stream:
         answers = await answer_streams(context, request, [task])
         return EventStream(_events(body, task, answers, reporter), context.patience, answers.forward)
@@ -160,7 +165,7 @@ async def _events(body: ResponseBody, task: Task, answers: AnswerStreams, report
         async for _, part in answers.parts():
             text += part.text
             extra = reporter.step(part.step)
-            for data in message.added(part.text, extra):
+            for data in message.added(part.text, part.tokens, extra):
                 yield data
             if part.solution is not None:
                 ended = _ended(begun, task, part.solution, reporter, message.is_open)
@@ -190,11 +195,12 @@ class _MessageEvents:
         self._path = {"item_id": name, "output_index": 0, "content_index": 0}
         self.is_open = False
 
-    def added(self, text: str, extra: SolutionReport | None) -> Iterator[bytes]:
-        """Yield the events for further text, and for the record of a step."""
-        if text or extra:
+    def added(self, text: str, tokens: Sequence[AnswerToken], extra: SolutionReport | None) -> Iterator[bytes]:
+        """Yield the events for further text, the tokens that are complete with it, and the record of a step."""
+        if text or tokens or extra:
             yield from self._open()
-            yield self._emit("output_text.delta", delta=text, logprobs=[], arbiter=extra, **self._path)
+            logprobs = output_tokens(tokens)
+            yield self._emit("output_text.delta", delta=text, logprobs=logprobs, arbiter=extra, **self._path)
 
     def done(self, text: str, output: Sequence[OutputItem]) -> Iterator[bytes]:
         """Yield the events for the end of the text, if the ``output`` has one."""
@@ -202,8 +208,9 @@ class _MessageEvents:
         if not isinstance(item, OutputMessage):
             return
         yield from self._open()
-        yield self._emit("output_text.done", text=text, logprobs=[], **self._path)
-        yield self._emit("content_part.done", part=OutputText(text), **self._path)
+        (part,) = item.content
+        yield self._emit("output_text.done", text=text, logprobs=part.logprobs, **self._path)
+        yield self._emit("content_part.done", part=part, **self._path)
         yield self._emit("output_item.done", item=item, output_index=0)
 
     def _open(self) -> Iterator[bytes]:
@@ -238,6 +245,7 @@ def _begun(body: ResponseBody, task: Task) -> Response:
         metadata=body.metadata or {},
         temperature=task.sampling.temperature,
         top_p=task.sampling.top_p,
+        top_logprobs=task.top_logprobs,
         user=body.user,
         **_tools_of(body),
     )
@@ -258,7 +266,8 @@ def _ended(
     is_whole, usage = finish_of(solution) != "length", usage_of([solution])
     status: Status = "completed" if is_whole else "incomplete"
     calls, text = call_items(solution), solution.text
-    said = [OutputMessage(_item(task), status, [OutputText(text)])] if text or is_text_begun or not calls else []
+    part = OutputText(text, logprobs=output_tokens(solution.tokens))
+    said = [OutputMessage(_item(task), status, [part])] if text or is_text_begun or not calls else []
     return msgspec.structs.replace(
         begun,
         status=status,

@@ -16,21 +16,26 @@ from arbiter.gateway.disconnect import cancel_when_gone, while_connected
 from arbiter.gateway.error_responses import closing, shape
 from arbiter.gateway.middleware import after, key_of
 from arbiter.gateway.response_schemas import TextSoFar, check
+from arbiter.gateway.sent_tokens import SentTokens
 from arbiter.gateway.spend_caps import AT_CAP, is_capped
 from arbiter.protocols.errors import ClosedError, ConfigError, RequestError
 from arbiter.protocols.messages import Task
-from arbiter.protocols.records import Solution, StepRecord
+from arbiter.protocols.records import AnswerToken, Solution, StepRecord
 
 PING_SECONDS = 15
 """The time in seconds between two comments, which keep the connection open during a long step."""
 
 
 class AnswerPart(msgspec.Struct, frozen=True):
-    """The text that a step adds or, with ``solution``, the remaining text of a problem that has ended."""
+    """The text that a step adds or, with ``solution``, the remaining text of a problem that has ended.
+
+    ``tokens`` are the tokens that are complete with it, if they were requested.
+    """
 
     text: str
     step: StepRecord | None = None
     solution: Solution | None = None
+    tokens: tuple[AnswerToken, ...] = ()
 
 
 class AnswerStream:
@@ -41,6 +46,7 @@ class AnswerStream:
         self._task = task
         self._steps = context.arbiter.steps(task)
         self._text = TextSoFar(task.separator, task.stop)
+        self._tokens = SentTokens()
         self._first: AnswerPart | None = None
         self._is_capped = False
 
@@ -103,9 +109,11 @@ class AnswerStream:
         except ConfigError as error:  # the draft alone answers at a cap, but cannot be offered the tools
             raise RequestError(f"{AT_CAP if self._is_capped else ''}{error}", code="invalid_value") from error
         if step is not None:
-            return AnswerPart(self._text.add(step), step)
+            text = self._text.add(step)
+            return AnswerPart(text, step, tokens=self._tokens.add(step, text))
         solution = check(self._steps.solution)
-        return AnswerPart(self._text.end(solution), None, solution)
+        text = self._text.end(solution)
+        return AnswerPart(text, None, solution, self._tokens.end(text))
 
 
 class AnswerStreams:
