@@ -103,6 +103,6 @@ class StepGenerator:
             answer.gathered,
             answer.calls,
             answer.valid,
-            answer.problem,
+            answer.violation,
             answer.tokens,
         )

@@ -261,7 +261,7 @@ def _generated(
         gathered=gathered,
         calls=answer.calls,
         valid=answer.valid,
-        problem=answer.problem,
+        violation=answer.violation,
         tokens=_tokens(answer, request),
     )
 

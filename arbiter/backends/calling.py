@@ -61,14 +61,14 @@ class CallingGenerator(WrappedGenerator):
             return answer
         thought, text = self._divided(request, answer.text)
         step = self._read(form, text, rules, request)
-        if not step.calls and step.problem is None:
+        if not step.calls and step.violation is None:
             return answer
-        valid, kept = None if step.problem is None else False, thought + step.content
+        valid, kept = None if step.violation is None else False, thought + step.content
         tokens = answer.tokens
         if step.calls and tokens is not None:
             tokens = tokens_within(tokens, 0, _common(answer.text, kept))
         return msgspec.structs.replace(
-            answer, text=kept, calls=step.calls, valid=valid, problem=step.problem, tokens=tokens
+            answer, text=kept, calls=step.calls, valid=valid, violation=step.violation, tokens=tokens
         )
 
     def over(self, wrap: Callable[[Generator], Generator]) -> "CallingGenerator":

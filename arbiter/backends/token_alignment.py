@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 from arbiter.backends.step_tokens import UNFINISHED, TokenDecoder
 
-
 _LARGEST_BYTE = "\xff"
 
 

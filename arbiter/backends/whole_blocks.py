@@ -115,7 +115,7 @@ class _Parts:
             self._confidence(),
             last.calls,
             last.valid,
-            last.problem,
+            last.violation,
             self._tokens(),
         )
 

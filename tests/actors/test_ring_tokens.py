@@ -24,13 +24,13 @@ OpenRing = Callable[..., AbstractAsyncContextManager[Ring]]
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
 
 
-def with_tokens(request: GenerationRequest, **fields: Any) -> Generation:
+def with_tokens(request: GenerationRequest) -> Generation:
     """Three steps, in tokens of a word each; the separator is part of the last token."""
     texts, ending = [request.author, " step", f" {request.step}"], "end" if request.step == 2 else "separator"
     text = "".join(texts)
     texts[-1] += request.separator if ending == "separator" else ""
     tokens = tuple(WrittenToken(one, -0.5) for one in texts)
-    return Generation(text, ending, Usage(10, 3), **{"tokens": tokens, **fields})
+    return Generation(text, ending, Usage(10, 3), tokens=tokens)
 
 
 def models_of(make_models: MakeModels, write: Callable[[GenerationRequest], Generation] = with_tokens) -> Models:
@@ -138,4 +138,4 @@ def test_a_model_that_is_known_to_return_none_is_refused_if_the_policy_calls_it(
 @pytest.mark.parametrize("value", [2.1, -2.1, float("nan")])
 def test_a_penalty_is_from_minus_2_to_2(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"{name} must be from -2 to 2, but it is {value}"):
-        Sampling(**{name: value})
+        Sampling(**{name: value})  # pyright: ignore[reportArgumentType]

@@ -12,7 +12,10 @@ from arbiter.protocols.tools import ToolCall
 pytestmark = pytest.mark.asyncio
 
 INCLUDE = ["message.output_text.logprobs"]
-TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
+TOOL: dict[str, Any] = {
+    "type": "function",
+    "function": {"name": "add", "parameters": {"type": "object", "properties": {}}},
+}
 
 
 def tokens_of(request: GenerationRequest, *texts: str) -> tuple[WrittenToken, ...] | None:
@@ -80,7 +83,7 @@ async def test_the_tokens_of_a_stream_are_those_of_the_whole_answer(endpoint: An
     parts = [choice for event in events for choice in event.get("choices", ())]
     for choice in whole:
         own = [part for part in parts if part["index"] == choice["index"]]
-        tokens = [token for part in own for token in (part["logprobs"] or {"content": []})["content"]]
+        tokens = [token for part in own if part["logprobs"] for token in part["logprobs"]["content"]]
         assert tokens == choice["logprobs"]["content"]
         assert joined(tokens) == choice["message"]["content"] == "".join(one["delta"].get("content", "") for one in own)
 
