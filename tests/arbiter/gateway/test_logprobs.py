@@ -12,10 +12,8 @@ from arbiter.protocols.tools import ToolCall
 pytestmark = pytest.mark.asyncio
 
 INCLUDE = ["message.output_text.logprobs"]
-TOOL: dict[str, Any] = {
-    "type": "function",
-    "function": {"name": "add", "parameters": {"type": "object", "properties": {}}},
-}
+PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
+TOOL = {"type": "function", "function": {"name": "add", "parameters": PARAMETERS}}
 
 
 def tokens_of(request: GenerationRequest, *texts: str) -> tuple[WrittenToken, ...] | None:
