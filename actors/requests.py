@@ -262,6 +262,7 @@ def _generated(
         calls=answer.calls,
         valid=answer.valid,
         violation=answer.violation,
+        tries=answer.tries,
         tokens=_tokens(answer, request),
     )
 

@@ -77,8 +77,7 @@ class Ring:
         closed before the problem is solved.
         """
         self._models.require(task.policy, task.audit, self._factories.replaced_models)
-        if task.transcript.has_tools:
-            self._models.require_tools(task.policy)
+        self._models.require_tools(task.policy, task.transcript)
         if task.top_logprobs is not None:
             self._models.require_logprobs(task.policy)
         if self._closed:

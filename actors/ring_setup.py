@@ -8,7 +8,7 @@ from arbiter.actors.controllers import Verify
 from arbiter.actors.policies import called_models, check_policy, target_names
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.ports import Generator, ModelHandle, Policy, RefusesLogprobs, RefusesTools, Scorer
-from arbiter.protocols.records import Model, ScoreKind
+from arbiter.protocols.records import Model, ScoreKind, Transcript
 
 
 class Models(msgspec.Struct, frozen=True):
@@ -46,13 +46,15 @@ class Models(msgspec.Struct, frozen=True):
                     f"the run calls the target {name!r}, but it is not configured: add a table [models.targets.{name}]"
                 )
 
-    def require_tools(self, policy: Policy) -> None:
-        """Raise ``ConfigError`` if a model that writes steps for ``policy`` cannot be offered tools."""
+    def require_tools(self, policy: Policy, transcript: Transcript) -> None:
+        """Raise ``ConfigError`` if ``transcript`` has tools, and a model that writes steps for ``policy`` cannot."""
+        if not transcript.has_tools:
+            return
+        offers = transcript.rules is not None and bool(transcript.rules.tools)
+        subject = "tools: the question offers them" if offers else "the conversation calls tools"
         for port in self._writing(policy):
             if isinstance(port, RefusesTools) and port.without_tools is not None:
-                raise ConfigError(
-                    f"the question offers tools, but a model cannot be offered tools. {port.without_tools}"
-                )
+                raise ConfigError(f"{subject}, but a model cannot be offered tools. {port.without_tools}")
 
     def require_logprobs(self, policy: Policy) -> None:
         """Raise ``ConfigError`` if a model that writes steps for ``policy`` is known to return no log-probabilities."""

@@ -175,6 +175,7 @@ class CallGenerated(Payload, frozen=True, tag="call_generated"):
     read a rejected draft. ``confidence`` in (0, 1] is set if it was requested. If the answer was ``stored`` by an
     earlier run, ``seconds`` is what the original request took. ``gathered`` says how the request gathered with others
     before its start; None if it did not. ``calls``, ``valid``, ``violation`` and ``tokens`` are as in ``Candidate``.
+    ``tries`` counts how often the step was written, until it kept the rules of the answer.
     """
 
     text: str
@@ -189,6 +190,7 @@ class CallGenerated(Payload, frozen=True, tag="call_generated"):
     calls: tuple[ToolCall, ...] = ()
     valid: bool | None = None
     violation: str | None = None
+    tries: int = 1
     tokens: tuple[WrittenToken, ...] | None = None
 
     @property

@@ -112,6 +112,7 @@ class Generation(Record, frozen=True):
     - ``calls`` are the tools that the step calls; ``text`` then has the text before them alone. A step without calls
       whose text calls a tool in a form that cannot be read has ``valid`` False, and ``violation`` says why. Otherwise
       both are None: the ring checks the step.
+    - ``tries`` is above 1 if earlier tries to write the step broke the rules of the answer.
     - ``tokens`` are those of the step, if ``top_logprobs`` requested them. They make up ``text``, followed by the
       separator if that is the stop reason. With ``calls``, they make up the text before the first call, or less.
 
@@ -131,6 +132,7 @@ class Generation(Record, frozen=True):
     calls: tuple[ToolCall, ...] = ()
     valid: bool | None = None
     violation: str | None = None
+    tries: int = 1
     tokens: tuple[WrittenToken, ...] | None = None
 
 

@@ -116,7 +116,7 @@ class _Parts:
             last.calls,
             last.valid,
             last.violation,
-            self._tokens(),
+            tokens=self._tokens(),
         )
 
     def _tokens(self) -> tuple[WrittenToken, ...] | None:

@@ -228,7 +228,7 @@ class Arbiter:
         task = self._tasks.make(question, overrides)
         self._check(overrides.get("run_type"), task.policy)
         if task.transcript.has_tools:
-            self._open().models.require_tools(task.policy)
+            self._open().models.require_tools(task.policy, task.transcript)
         if task.top_logprobs is not None:
             self._open().models.require_logprobs(task.policy)
         return task
