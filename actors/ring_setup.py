@@ -1,14 +1,27 @@
 """The models and the settings of a ring."""
 
 from collections.abc import Collection, Mapping
+from typing import get_args
 
 import msgspec
 
 from arbiter.actors.controllers import Verify
 from arbiter.actors.policies import called_models, check_policy, target_names
 from arbiter.protocols.errors import ConfigError
-from arbiter.protocols.ports import Generator, ModelHandle, Policy, RefusesLogprobs, RefusesTools, Scorer
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import (
+    Generator,
+    ModelHandle,
+    Policy,
+    RefusesLogprobs,
+    RefusesTools,
+    Scorer,
+    TakesEfforts,
+    ThoughtOpening,
+    WritesThoughts,
+)
 from arbiter.protocols.records import Model, ScoreKind, Transcript
+from arbiter.protocols.tools import Effort
 
 
 class Models(msgspec.Struct, frozen=True):
@@ -52,23 +65,55 @@ class Models(msgspec.Struct, frozen=True):
             return
         offers = transcript.rules is not None and bool(transcript.rules.tools)
         subject = "tools: the question offers them" if offers else "the conversation calls tools"
-        for port in self._writing(policy):
-            if isinstance(port, RefusesTools) and port.without_tools is not None:
-                raise ConfigError(f"{subject}, but a model cannot be offered tools. {port.without_tools}")
+        for model in self.writers(policy):
+            if isinstance(model, RefusesTools) and model.without_tools is not None:
+                raise ConfigError(f"{subject}, but a model cannot be offered tools. {model.without_tools}")
 
     def require_logprobs(self, policy: Policy) -> None:
         """Raise ``ConfigError`` if a model that writes steps for ``policy`` is known to return no log-probabilities."""
-        for port in self._writing(policy):
-            if isinstance(port, RefusesLogprobs) and port.without_logprobs is not None:
-                raise ConfigError(f"top_logprobs: a model returns no log-probabilities. {port.without_logprobs}")
+        for model in self.writers(policy):
+            if isinstance(model, RefusesLogprobs) and model.without_logprobs is not None:
+                raise ConfigError(f"top_logprobs: a model returns no log-probabilities. {model.without_logprobs}")
 
-    def _writing(self, policy: Policy) -> list[Generator]:
-        """Return the models that write steps for ``policy``."""
+    def require_effort(self, policy: Policy, effort: Effort) -> None:
+        """Raise ``ConfigError`` if a model that writes steps for ``policy`` is known not to take ``effort``."""
+        told = [model.efforts for model in self.writers(policy) if isinstance(model, TakesEfforts)]
+        known = [efforts for efforts in told if efforts is not None]
+        common = [name for name in get_args(Effort) if all(name in efforts for efforts in known)]
+        if effort not in common:
+            choices = f"can request only {', '.join(common)}: send one of these, or" if common else "request no effort:"
+            raise ConfigError(
+                f"reasoning_effort: {effort!r} cannot be honoured. The prompt templates of the models that write the "
+                f"answer {choices} leave it out"
+            )
+
+    def thought_opening(self, task: Task) -> ThoughtOpening | None:
+        """Return what opens the thought with which an answer to ``task`` may begin.
+
+        It is ``prompt`` if the prompt of any model that writes its steps opens one, else ``answer`` if any of them may
+        open one itself. None if the models are not known to write thoughts.
+        """
+        rules = task.transcript.rules
+        effort = None if rules is None else rules.effort
+        openings = [_opening(model, effort) for model in self.writers(task.policy)]
+        return "prompt" if "prompt" in openings else "answer" if "answer" in openings else None
+
+    def writers(self, policy: Policy) -> list[Generator]:
+        """Return the models that write steps for ``policy``, as far as they are present."""
         writing = [model for model in called_models(policy, 0.0) if model in ("draft", "target")]
         names = target_names(policy.targets)
-        targets = [self.targets[name] for name in names] if names else [self.target]
+        targets = [self.targets.get(name) for name in names] if names else [self.target]
         handles = [*([self.draft] if "draft" in writing else []), *(targets if "target" in writing else [])]
         return [handle.port for handle in handles if handle is not None]
+
+
+def _opening(model: Generator, effort: Effort | None) -> ThoughtOpening | None:
+    efforts = model.efforts if isinstance(model, TakesEfforts) else None
+    if effort is not None and efforts is not None and effort in efforts:
+        return "prompt" if efforts[effort] else "answer"
+    if not isinstance(model, WritesThoughts):
+        return None
+    return "prompt" if model.opens_thought else "answer" if model.thinks else None
 
 
 class RingSettings(msgspec.Struct, frozen=True):

@@ -5,8 +5,8 @@ Actors use only these interfaces. The configuration decides which models, server
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -26,7 +26,7 @@ from arbiter.protocols.records import (
     Usage,
     Verdict,
 )
-from arbiter.protocols.tools import ToolCall
+from arbiter.protocols.tools import Effort, ToolCall
 
 
 class Proposal(Record, frozen=True):
@@ -247,6 +247,35 @@ class RefusesLogprobs(Protocol):
     @property
     def without_logprobs(self) -> str | None:
         """Why the model cannot return them, and how to change that; None if it can, or if that is not known."""
+        ...
+
+
+@runtime_checkable
+class WritesThoughts(Protocol):
+    """A ``Generator`` that says whether its answers begin with a thought. Other models are taken to write none."""
+
+    @property
+    def opens_thought(self) -> bool:
+        """Whether answers begin within a thought, which the prompt opens."""
+        ...
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the model may begin an answer with a thought that it opens itself."""
+        ...
+
+
+ThoughtOpening = Literal["prompt", "answer"]
+"""What opens the thought at the beginning of an answer: the prompt before it, or a mark in the answer itself."""
+
+
+@runtime_checkable
+class TakesEfforts(Protocol):
+    """A ``Generator`` that says which efforts its model takes. Others are taken to read ``AnswerRules.effort``."""
+
+    @property
+    def efforts(self) -> Mapping[Effort, bool] | None:
+        """The efforts that can be requested, and whether the prompt then opens a thought; None if it is not known."""
         ...
 
 

@@ -382,6 +382,9 @@ class Solution(Record, frozen=True):
     - ``answer`` is the answer alone, as the grader finds it in ``text``: what is in the last box, or follows a phrase
       such as "The final answer is", or a whole text that is nothing but an answer, if the grader ``choice`` or ``text``
       takes it. It is None if there is none, and in run folders, where the grade has it.
+    - ``reasoning`` is the thought at the beginning of ``text``, and ``content`` the text after it. ``content`` is None
+      if the thought has not ended. Without a thought, ``reasoning`` is empty and ``content`` is ``text``. Thoughts are
+      known where the model's template has them. Both are None in run folders, and if the problem failed.
 
     Example::
 
@@ -402,6 +405,8 @@ class Solution(Record, frozen=True):
     separator: str = "\n\n"
     stop: tuple[str, ...] = ()
     answer: str | None = None
+    reasoning: str | None = None
+    content: str | None = None
 
     @property
     def text(self) -> str:

@@ -4,7 +4,7 @@ A conversation is written in the markup of the model's family, with the tokenize
 Texts of the conversation are concatenated, never substituted into earlier text: a placeholder in a turn stays text.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -25,6 +25,10 @@ from arbiter.protocols.tools import Tool
 
 Turns = tuple[Turn, ...]
 Tools = tuple[Tool, ...]
+Variables = Mapping[str, Any]
+"""Values that a chat template takes by name, such as ``enable_thinking``."""
+
+NO_VARIABLES: Variables = {}
 
 _REMEMBERED = 256  # conversations whose heads are cached: a problem needs its own at each step
 
@@ -94,14 +98,22 @@ class TokenizerConversation:
     """Conversations with the chat template of ``tokenizer``, whose name is ``name``.
 
     ``instruction`` follows the question of a conversation that has neither instructions nor tools. ``form`` is the form
-    of its calls.
+    of its calls, and ``variables`` are those of the template.
     """
 
-    def __init__(self, name: str, tokenizer: Any, instruction: str, form: CallFormName | None = None) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        name: str,
+        tokenizer: Any,  # noqa: ANN401
+        instruction: str,
+        form: CallFormName | None = None,
+        variables: Variables = NO_VARIABLES,
+    ) -> None:
         self._name = name
         self._tokenizer = tokenizer
         self._instruction = instruction
         self._form: CallFormName | None = form
+        self._variables = variables
         self._cached = lru_cache(_REMEMBERED)(self._render)
 
     def head(self, turns: Turns, question: str, after: Turns = (), tools: Tools = ()) -> str:
@@ -111,7 +123,7 @@ class TokenizerConversation:
         alone = not instructed(turns) and not tools
         last = f"{question}\n\n{self._instruction}" if alone else question
         try:
-            return chat_text(self._tokenizer, (*turns, Turn("user", last), *after), tools, self._form)
+            return chat_text(self._tokenizer, (*turns, Turn("user", last), *after), tools, self._form, self._variables)
         except Exception as error:  # a template may raise anything
             raise ConversationError(
                 f"the chat template of {self._name} refuses the conversation: "
@@ -125,13 +137,15 @@ def chat_text(
     turns: Turns,
     tools: Tools = (),
     form: CallFormName | None = None,
+    variables: Variables = NO_VARIABLES,
 ) -> str:
     """Return the turns in the chat template of ``tokenizer``, up to where the answer begins.
 
-    ``form`` is the form in which the template writes calls of ``tools``. Start tokens that the tokenizer adds itself
-    are left out, so that tokenising the text gives the tokens of the template. Raises whatever the template raises.
+    ``form`` is the form in which the template writes calls of ``tools``, and ``variables`` are those of the template.
+    Start tokens that the tokenizer adds itself are left out, so that tokenising the text gives the tokens of the
+    template. Raises whatever the template raises.
     """
-    messages, options = chat_messages_of(turns, form), {"tools": tool_list(tools)} if tools else {}
+    messages, options = chat_messages_of(turns, form), {**variables, **({"tools": tool_list(tools)} if tools else {})}
     text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **options)
     own = tokenizer(text, add_special_tokens=False)["input_ids"]
     for start in _starts(tokenizer):

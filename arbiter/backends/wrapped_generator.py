@@ -1,5 +1,7 @@
 """What a ``Generator`` over another one tells about the model: what the inner one tells."""
 
+from collections.abc import Mapping
+
 from arbiter.protocols.ports import (
     CountsPrompts,
     Generator,
@@ -8,8 +10,11 @@ from arbiter.protocols.ports import (
     KVMemory,
     RefusesLogprobs,
     RefusesTools,
+    TakesEfforts,
+    WritesThoughts,
 )
 from arbiter.protocols.records import Transcript
+from arbiter.protocols.tools import Effort
 
 
 class WrappedGenerator:
@@ -37,6 +42,21 @@ class WrappedGenerator:
     def without_logprobs(self) -> str | None:
         """Why the model cannot return log-probabilities, and how to change that; None if it can, or if not known."""
         return self.inner.without_logprobs if isinstance(self.inner, RefusesLogprobs) else None
+
+    @property
+    def opens_thought(self) -> bool:
+        """Whether answers begin within a thought, which the prompt opens."""
+        return isinstance(self.inner, WritesThoughts) and self.inner.opens_thought
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the model may begin an answer with a thought that it opens itself."""
+        return isinstance(self.inner, WritesThoughts) and self.inner.thinks
+
+    @property
+    def efforts(self) -> Mapping[Effort, bool] | None:
+        """The efforts that can be requested, and whether the prompt then opens a thought; None if it is not known."""
+        return self.inner.efforts if isinstance(self.inner, TakesEfforts) else None
 
     def prompt_tokens(self, transcript: Transcript, separator: str) -> int | None:
         """Return the number of tokens in the prompt; None if they cannot be counted."""

@@ -10,6 +10,7 @@ from arbiter.gateway.schemas import (
     ContentPart,
     Extras,
     InputItem,
+    ReasoningOptions,
     StreamOptions,
 )
 from arbiter.protocols.errors import RequestError
@@ -26,6 +27,8 @@ _NESTED: dict[str, type[Any]] = {
     "input": InputItem,
     "content": ContentPart,
     "output": ContentPart,
+    "reasoning": ReasoningOptions,
+    "summary": ContentPart,
 }
 
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -43,8 +46,6 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "prediction": (),
     "previous_response_id": (),
     "prompt": (),
-    "reasoning": ({"summary": "auto"},),
-    "reasoning_effort": (),
     "response_format": ({"type": "text"},),
     "service_tier": ("auto", "default"),
     "store": (False,),
@@ -56,8 +57,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 """Fields that cannot be honoured, with the values that have no effect, besides null and empty ones.
 
-Other values are refused. Settings for the form of reasoning items have no effect, because there
-are no such items.
+Other values are refused. The endpoint has no encrypted reasoning: clients send its text back.
 """
 
 _ASKING_WHEN_EMPTY = ("web_search_options",)  # an empty object switches the search on

@@ -14,6 +14,7 @@ from arbiter.gateway.detokenizer import Detokenizer
 from arbiter.gateway.error_responses import answer
 from arbiter.gateway.logprob_schemas import CompletionLogprobs, completion_logprobs
 from arbiter.gateway.middleware import after
+from arbiter.gateway.reasoning import Thoughts
 from arbiter.gateway.request_mapping import completion_tasks, number_of_answers
 from arbiter.gateway.response_schemas import (
     Finish,
@@ -21,7 +22,6 @@ from arbiter.gateway.response_schemas import (
     SolutionReport,
     TokenUsage,
     finish_of,
-    usage_of,
 )
 from arbiter.gateway.schemas import CompletionBody
 from arbiter.gateway.spend_caps import at_cap, is_capped
@@ -65,9 +65,10 @@ async def completions(context: GatewayContext, request: Request, raw: bytes) -> 
     reporter = Reporter(
         body.arbiter, context.costs.prices, is_capped(request), verification_off(context.arbiter.config, tasks[0])
     )
+    thoughts = Thoughts(context, body, tasks[0])
     if body.stream:
         answers = await answer_streams(context, request, tasks)
-        return EventStream(_chunks(body, tasks, answers, reporter), context.patience, answers.forward)
+        return EventStream(_chunks(body, tasks, answers, reporter, thoughts), context.patience, answers.forward)
     solutions = await solutions_of(context, request, tasks)
     choices = [
         CompletionChoice(
@@ -79,7 +80,7 @@ async def completions(context: GatewayContext, request: Request, raw: bytes) -> 
         )
         for index, solution in enumerate(solutions)
     ]
-    return answer(Completion(_name(tasks), int(time.time()), body.model, choices, usage_of(solutions)))
+    return answer(Completion(_name(tasks), int(time.time()), body.model, choices, thoughts.usage(solutions)))
 
 
 async def _prompts(detokenizer: Detokenizer, body: CompletionBody) -> list[str]:
@@ -101,7 +102,7 @@ async def _prompts(detokenizer: Detokenizer, body: CompletionBody) -> list[str]:
 
 
 async def _chunks(
-    body: CompletionBody, tasks: list[Task], answers: AnswerStreams, reporter: Reporter
+    body: CompletionBody, tasks: list[Task], answers: AnswerStreams, reporter: Reporter, thoughts: Thoughts
 ) -> AsyncIterator[bytes]:
     """Yield the chunks of all answers, each as soon as its text is final."""
     name, created = _name(tasks), int(time.time())
@@ -118,7 +119,7 @@ async def _chunks(
         choice = CompletionChoice(part.text, index, ended, logprobs, extra)
         yield event(Completion(name, created, body.model, [choice]))
     if body.stream_options and body.stream_options.include_usage:
-        yield event(Completion(name, created, body.model, [], usage_of(solutions)))
+        yield event(Completion(name, created, body.model, [], thoughts.usage(solutions)))
     yield DONE
 
 

@@ -45,7 +45,7 @@ def document(version: str) -> Json:
                 "description": "Not supported: only values without an effect are accepted.",
             }
         schemas[body.__name__]["additionalProperties"] = _NOTHING
-    for name in ("Extras", "StreamOptions"):
+    for name in ("Extras", "ReasoningOptions", "StreamOptions"):
         schemas[name]["additionalProperties"] = _NOTHING
     for name in ("ChatMessage", "InputItem", "ContentPart"):  # the further fields of an earlier answer are not read
         del schemas[name]["additionalProperties"]

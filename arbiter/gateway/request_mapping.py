@@ -13,6 +13,7 @@ from arbiter.gateway.call_schemas import add_call, calls_and_thought, result_of
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.error_responses import closing
 from arbiter.gateway.logprob_schemas import requested_logprobs
+from arbiter.gateway.reasoning_items import add_thought, thought_of
 from arbiter.gateway.schemas import (
     AnyBody,
     ChatBody,
@@ -28,9 +29,10 @@ from arbiter.library.arbiter import Arbiter
 from arbiter.library.questions import Overrides, Question
 from arbiter.protocols.errors import ArbiterError, ClosedError, ConfigError, DataError, RequestError
 from arbiter.protocols.messages import Task
+from arbiter.protocols.tools import Effort
 
 _NONE = Extras()
-_FIELD = re.compile(r"tools(?:\[\d+\])?|tool_choice|top_logprobs")  # at the beginning of an error
+_FIELD = re.compile(r"tools(?:\[\d+\])?|tool_choice|top_logprobs|reasoning[._]effort")  # at the beginning of an error
 _TEXTS = ("text", "input_text", "output_text")
 _OTHER_PARTS = ("image_url", "input_audio", "file", "file_id", "detail")
 _CONTENTS = ("function_call", "audio", "images")
@@ -72,20 +74,24 @@ def completion_tasks(context: GatewayContext, body: CompletionBody, prompts: Seq
 def response_task(context: GatewayContext, body: ResponseBody) -> Task:
     """Return the task of a ``/v1/responses`` body. Raises ``RequestError``."""
     question = _conversation(body.input, body.instructions)
-    return _task(context.arbiter, question, _overrides(context, body, body.max_output_tokens, None, None))
+    overrides = _overrides(context, body, body.max_output_tokens, None, None)
+    return _task(context.arbiter, question, overrides, "reasoning.effort")
 
 
-def _task(arbiter: Arbiter, question: Question, overrides: Overrides) -> Task:
+def _task(arbiter: Arbiter, question: Question, overrides: Overrides, effort_field: str = "reasoning_effort") -> Task:
     try:
         return arbiter.task(question, **overrides)
     except ClosedError as error:
         raise closing() from error
     except (ConfigError, DataError) as error:
-        raise RequestError(str(error), code="invalid_value", param=named_field(error)) from error
+        field = named_field(error)
+        message = re.sub("^reasoning_effort", effort_field, str(error))
+        param = effort_field if field == "reasoning_effort" else field
+        raise RequestError(message, code="invalid_value", param=param) from error
 
 
 def named_field(error: ArbiterError) -> str | None:
-    """Return the field of the request that the text of ``error`` begins with; None if it begins with no such field."""
+    """Return the field that the text of ``error`` begins with; None if it begins with no field."""
     field = _FIELD.match(str(error))
     return field[0] if field else None
 
@@ -135,6 +141,7 @@ def _overrides(
         "top_logprobs": requested_logprobs(body),
         "stop": (stop,) if isinstance(stop, str) else stop,
         "tags": _tags(body, extras),
+        "reasoning_effort": _effort(body),
         **({} if isinstance(body, CompletionBody) else _tools(body)),
     }
     return cast("Overrides", {name: value for name, value in given.items() if value is not None})
@@ -144,16 +151,40 @@ def _tools(body: CommonBody) -> dict[str, Any]:
     return {name: getattr(body, name, None) for name in ("tools", "tool_choice", "parallel_tool_calls")}
 
 
+def _effort(body: CommonBody) -> Effort | None:
+    """Return the effort that a request asks for.
+
+    Raises ``RequestError`` if it asks for a summary in a form that nothing writes.
+    """
+    if isinstance(body, ChatBody):
+        return body.reasoning_effort
+    options = body.reasoning if isinstance(body, ResponseBody) else None
+    if options is None:
+        return None
+    for name, summary in (("summary", options.summary), ("generate_summary", options.generate_summary)):
+        if summary in ("concise", "detailed"):
+            raise RequestError(
+                f"reasoning.{name}: {summary!r} cannot be honoured, because no model writes summaries: reasoning items "
+                'have the whole thought in their content. Leave it out, or send "auto"',
+                code="unsupported_parameter",
+                param=f"reasoning.{name}",
+            )
+    return options.effort
+
+
 def _conversation(items: str | Sequence[InputItem], instructions: str | None) -> Question:
     messages: list[dict[str, Any]] = [] if instructions is None else [{"role": "system", "content": instructions}]
     if isinstance(items, str):
         return [*messages, {"role": "user", "content": items}]
+    thought = ""
     for index, item in enumerate(items):
         path = f"input[{index}]"
-        if item.type == "reasoning":  # what a model thought before an earlier answer is no part of the conversation
+        if item.type == "reasoning":
+            thought = thought_of(item)
             continue
         if item.type == "function_call":
             add_call(messages, item, path)
+            thought = _with_thought(messages, thought)
             continue
         if item.type == "function_call_output":
             messages.append(result_of(item, _text(item.output, path, "tool", "output"), path))
@@ -162,7 +193,18 @@ def _conversation(items: str | Sequence[InputItem], instructions: str | None) ->
             raise _refused(f"{path}.type", f"an item of the type {item.type!r}")
         role = _role(item.role, path)
         messages.append({"role": role, "content": _text(item.content, path, role)})
+        thought = _with_thought(messages, thought)
     return messages
+
+
+def _with_thought(messages: list[dict[str, Any]], thought: str) -> str:
+    """Add a thought to the last message, which followed it. Return the thought that waits for the next one: none.
+
+    Only the assistant thinks: before the message of another role, a thought is left out.
+    """
+    if thought and messages[-1]["role"] == "assistant":
+        add_thought(messages, thought)
+    return ""
 
 
 def _message(message: ChatMessage, path: str) -> Message:

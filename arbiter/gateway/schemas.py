@@ -4,7 +4,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from arbiter.config.serve_tables import Reasoning
 from arbiter.protocols.answer_tokens import MOST_ALTERNATIVES
+from arbiter.protocols.tools import Effort
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
@@ -16,6 +18,7 @@ AlternativeCount = Annotated[int, msgspec.Meta(ge=0, le=MOST_ALTERNATIVES)]
 Included = Literal["message.output_text.logprobs", "reasoning.encrypted_content"]
 Stop = Annotated[str, msgspec.Meta(min_length=1)]
 Stops = Annotated[list[Stop], msgspec.Meta(max_length=4)]
+Summary = Literal["auto", "concise", "detailed"]
 Tokens = Annotated[list[Annotated[int, msgspec.Meta(ge=0)]], msgspec.Meta(min_length=1)]
 
 
@@ -27,8 +30,8 @@ class Extras(RequestBody, frozen=True, kw_only=True):
     """The field ``arbiter``: settings without an OpenAI field.
 
     ``threshold`` is that of the run type. ``max_steps``, ``step_tokens`` and ``deadline`` (in seconds) are limits; they
-    can only lower the server's limits. With ``steps``, the answer has the records of its steps. ``tags`` are recorded
-    in the log.
+    can only lower the server's limits. With ``steps``, the answer has the records of its steps. ``reasoning`` says
+    where its thought goes. ``tags`` are recorded in the log.
     """
 
     threshold: float | None = None
@@ -36,6 +39,7 @@ class Extras(RequestBody, frozen=True, kw_only=True):
     step_tokens: Count | None = None
     deadline: Annotated[float, msgspec.Meta(gt=0)] | None = None
     steps: bool | None = None
+    reasoning: Reasoning | None = None
     tags: Metadata | None = None
 
 
@@ -80,8 +84,8 @@ class ChatMessage(RequestBody, frozen=True, kw_only=True):
 class InputItem(RequestBody, frozen=True, kw_only=True):
     """An item of the ``input`` of ``/v1/responses``.
 
-    Messages, calls of functions and their results are supported; reasoning items are skipped. A message of the
-    assistant may have further fields, which are not read.
+    Messages, calls of functions, their results and reasoning items are supported. A message of the assistant and a
+    reasoning item may have further fields, which are not read.
     """
 
     type: str | None = None
@@ -94,6 +98,15 @@ class InputItem(RequestBody, frozen=True, kw_only=True):
     name: str | None = None
     arguments: str | None = None
     output: str | list[ContentPart] | None = None
+    summary: list[ContentPart] | None = None
+
+
+class ReasoningOptions(RequestBody, frozen=True, kw_only=True):
+    """The field ``reasoning`` of ``/v1/responses``: how much the models think, and in which form it is returned."""
+
+    effort: Effort | None = None
+    summary: Summary | None = None
+    generate_summary: Summary | None = None
 
 
 class CommonBody(RequestBody, frozen=True, kw_only=True):
@@ -134,7 +147,7 @@ class ChatBody(CommonBody, frozen=True, kw_only=True):
     modalities: Any = None
     audio: Any = None
     prediction: Any = None
-    reasoning_effort: Any = None
+    reasoning_effort: Effort | None = None
     verbosity: Any = None
     service_tier: Any = None
     store: Any = None
@@ -174,7 +187,7 @@ class ResponseBody(CommonBody, frozen=True, kw_only=True):
     parallel_tool_calls: bool | None = None
     previous_response_id: Any = None
     prompt: Any = None
-    reasoning: Any = None
+    reasoning: ReasoningOptions | None = None
     service_tier: Any = None
     store: Any = None
     text: Any = None

@@ -19,7 +19,7 @@ from arbiter.protocols.errors import ConfigError, DataError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Policy
 from arbiter.protocols.records import Limits, Sampling, Transcript
-from arbiter.protocols.tools import AnswerRules
+from arbiter.protocols.tools import AnswerRules, Effort
 
 Question = str | Problem | Sequence[Message]
 """A text, a ``Problem`` with its own id, or a conversation. Its last message is the user's, or the result of a tool."""
@@ -45,6 +45,8 @@ class Overrides(TypedDict, total=False):
     - ``tool_choice`` is ``auto`` (the default), ``none``, ``required``, the name of the tool that must be called, or an
       object in OpenAI's form.
     - ``parallel_tool_calls`` is False if the answer may make one call only.
+    - ``reasoning_effort`` is how much the models are to think: ``none``, ``minimal``, ``low``, ``medium``, ``high``,
+      ``xhigh`` or ``max``. Those are honoured that the prompt templates of the models can request.
 
     Example::
 
@@ -69,6 +71,7 @@ class Overrides(TypedDict, total=False):
     tools: Sequence[ToolLike]
     tool_choice: str | Mapping[str, Any]
     parallel_tool_calls: bool
+    reasoning_effort: Effort
 
 
 _CHECKED_APART = ("policy", "tools", "tool_choice")
@@ -164,7 +167,9 @@ def _checked(overrides: Overrides) -> dict[str, Any]:
             except msgspec.ValidationError as error:
                 choices = f"; one of {', '.join(get_args(RunType))}" if name == "run_type" else ""
                 raise ConfigError(f"{name}: {error}{choices}") from error
-    given["rules"] = _rules(overrides, given.get("parallel_tool_calls", True))
+    rules = _rules(overrides, given.get("parallel_tool_calls", True))
+    effort: Effort | None = given.get("reasoning_effort")
+    given["rules"] = rules if effort is None else msgspec.structs.replace(rules or AnswerRules(), effort=effort)
     stop, tags, top = given.get("stop", ()), given.get("tags", {}), given.get("top_logprobs")
     if top is not None and not 0 <= top <= MOST_ALTERNATIVES:
         raise ConfigError(f"top_logprobs must be from 0 to {MOST_ALTERNATIVES}, but it is {top}")

@@ -31,7 +31,6 @@ ASKING_FOR_MORE: dict[str, Any] = {
     "modalities": ["text", "audio"],
     "service_tier": "priority",
     "truncation": "auto",
-    "reasoning": {"effort": "high"},
     "store": True,
     "background": True,
 }

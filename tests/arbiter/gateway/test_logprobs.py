@@ -234,3 +234,35 @@ async def test_an_answer_says_what_switched_verification_off(
     async with endpoint(written, config=config) as served:
         whole = (await served.client.post("http://arbiter/v1/chat/completions", json=body)).json()
     assert whole["arbiter"].get("verification_off") == off
+
+
+def thinking(request: GenerationRequest) -> Generation:
+    """A thought of two steps, and an answer that begins in the step in which the thought ends."""
+    texts = [("<think>Hm", ".\n\n"), ("So", ".</think>\n", "\nI", " say"), (" two", ".")][request.step]
+    text = "".join(texts)
+    ending = "end" if request.step == 2 else "separator"
+    if ending == "separator" and not text.endswith(request.separator):
+        texts = (*texts, request.separator)
+    text = "".join(texts).removesuffix(request.separator if ending == "separator" else "")
+    return Generation(text, ending, Usage(10, 3), tokens=tokens_of(request, *texts))
+
+
+@pytest.mark.parametrize(("chosen", "content"), [("separate", "I say\n\n two."), ("inline", None)])
+async def test_tokens_are_those_of_the_content_without_its_thought(
+    endpoint: Any, chosen: str, content: str | None
+) -> None:
+    fields: dict[str, Any] = {"arbiter": {"reasoning": chosen}}
+    async with endpoint(thinking) as served:
+        (choice,) = (await served.chat(logprobs=True, **fields)).json()["choices"]
+        events = await served.chat_events(logprobs=True, **fields)
+        answer = (await served.post("responses", input="q", include=INCLUDE, **fields)).json()
+        response_events = await served.events("responses", input="q", include=INCLUDE, **fields)
+    text = choice["message"]["content"]
+    assert text == (content or "<think>Hm.\n\nSo.</think>\n\nI say\n\n two.")
+    assert joined(choice["logprobs"]["content"]) == text
+    streamed = [event["choices"][0]["logprobs"] for event in events if event.get("choices")]
+    assert [token for part in streamed if part for token in part["content"]] == choice["logprobs"]["content"]
+    (part,) = answer["output"][-1]["content"]
+    assert joined(part["logprobs"]) == part["text"] == text
+    deltas = [event["logprobs"] for event in response_events if event["type"] == "response.output_text.delta"]
+    assert [token for delta in deltas for token in delta] == part["logprobs"]
