@@ -71,15 +71,13 @@ class Ring:
         ``watch`` is called with each step when it is kept. It must not block; its error fails the problem. Cancelling
         the call cancels all work on the problem.
 
-        Raises ``ConfigError`` if a model is missing, or cannot be offered the tools or the effort of the task, or is
-        known to return no log-probabilities where the task requests them. Raises
+        Raises ``ConfigError`` if a model is missing, cannot keep the rules of the task's answer, or is known to return
+        no log-probabilities where the task requests them. Raises
         ``ProblemError`` if a problem with the same id and sample is in the ring. Raises ``ClosedError`` if the ring is
         closed before the problem is solved.
         """
         self._models.require(task.policy, task.audit, self._factories.replaced_models)
-        self._models.require_tools(task.policy, task.transcript)
-        if task.transcript.rules and task.transcript.rules.effort:
-            self._models.require_effort(task.policy, task.transcript.rules.effort)
+        self._models.require_rules(task)
         if task.top_logprobs is not None:
             self._models.require_logprobs(task.policy)
         if self._closed:

@@ -13,6 +13,7 @@ from arbiter.protocols.ports import (
     Generator,
     ModelHandle,
     Policy,
+    RefusesConstraints,
     RefusesLogprobs,
     RefusesTools,
     Scorer,
@@ -21,7 +22,7 @@ from arbiter.protocols.ports import (
     WritesThoughts,
 )
 from arbiter.protocols.records import Model, ScoreKind, Transcript
-from arbiter.protocols.tools import Effort
+from arbiter.protocols.tools import AnswerRules, Effort
 
 
 class Models(msgspec.Struct, frozen=True):
@@ -59,6 +60,18 @@ class Models(msgspec.Struct, frozen=True):
                     f"the run calls the target {name!r}, but it is not configured: add a table [models.targets.{name}]"
                 )
 
+    def require_rules(self, task: Task) -> None:
+        """Raise ``ConfigError`` if a model that writes steps cannot keep the rules of the task's answer.
+
+        It cannot be offered tools, takes no such effort, or fails under the constraint of a schema.
+        """
+        rules = task.transcript.rules
+        self.require_tools(task.policy, task.transcript)
+        if rules is not None and rules.effort is not None:
+            self._require_effort(task.policy, rules.effort)
+        if rules is not None and rules.schema is not None:
+            self._require_constraints(task.policy)
+
     def require_tools(self, policy: Policy, transcript: Transcript) -> None:
         """Raise ``ConfigError`` if ``transcript`` has tools, and a model that writes steps for ``policy`` cannot."""
         if not transcript.has_tools:
@@ -75,8 +88,12 @@ class Models(msgspec.Struct, frozen=True):
             if isinstance(model, RefusesLogprobs) and model.without_logprobs is not None:
                 raise ConfigError(f"top_logprobs: a model returns no log-probabilities. {model.without_logprobs}")
 
-    def require_effort(self, policy: Policy, effort: Effort) -> None:
-        """Raise ``ConfigError`` if a model that writes steps for ``policy`` is known not to take ``effort``."""
+    def _require_constraints(self, policy: Policy) -> None:
+        for model in self.writers(policy):
+            if isinstance(model, RefusesConstraints) and model.without_constraints is not None:
+                raise ConfigError(f"schema: {model.without_constraints}")
+
+    def _require_effort(self, policy: Policy, effort: Effort) -> None:
         told = [model.efforts for model in self.writers(policy) if isinstance(model, TakesEfforts)]
         known = [efforts for efforts in told if efforts is not None]
         common = [name for name in get_args(Effort) if all(name in efforts for efforts in known)]
@@ -91,12 +108,13 @@ class Models(msgspec.Struct, frozen=True):
         """Return what opens the thought with which an answer to ``task`` may begin.
 
         It is ``prompt`` if the prompt of any model that writes its steps opens one, else ``answer`` if any of them may
-        open one itself. None if the models are not known to write thoughts.
+        open one itself. None if the models are not known to write thoughts, and any text may answer: JSON that must fit
+        a schema is divided from a thought in any case.
         """
         rules = task.transcript.rules
         effort = None if rules is None else rules.effort
         openings = [_opening(model, effort) for model in self.writers(task.policy)]
-        return "prompt" if "prompt" in openings else "answer" if "answer" in openings else None
+        return "prompt" if "prompt" in openings else "answer" if "answer" in openings or _is_json(rules) else None
 
     def writers(self, policy: Policy) -> list[Generator]:
         """Return the models that write steps for ``policy``, as far as they are present."""
@@ -105,6 +123,10 @@ class Models(msgspec.Struct, frozen=True):
         targets = [self.targets.get(name) for name in names] if names else [self.target]
         handles = [*([self.draft] if "draft" in writing else []), *(targets if "target" in writing else [])]
         return [handle.port for handle in handles if handle is not None]
+
+
+def _is_json(rules: AnswerRules | None) -> bool:
+    return rules is not None and rules.schema is not None
 
 
 def _opening(model: Generator, effort: Effort | None) -> ThoughtOpening | None:

@@ -47,10 +47,11 @@ class GenerationRequest(Record, frozen=True):
     - ``seed`` decides the sampling noise above temperature 0. Equal requests with equal seeds get equal answers.
     - ``confidence`` is how to measure the model's confidence in the step; None if it is not requested.
     - ``target`` is the name of the target, if the policy has several.
-    - ``constraint`` is a JSON schema, as JSON text, where an earlier answer to the request broke the rules of the
-      transcript. A model whose engine constrains decoding then writes one JSON value that fits it, and nothing else.
-      Other models write freely. A model in process that lacks the extra ``structured`` raises ``BackendError``, which
-      says what to install.
+    - ``constraint`` is a JSON schema, as JSON text: that of the answer, if the step is the whole answer after a
+      thought, or one of calls where an earlier answer to the request broke the rules of the transcript. A model whose
+      engine constrains decoding then writes one JSON value that fits it, and nothing else. Other models write freely. A
+      model in process that lacks the extra ``structured`` raises ``BackendError``, which says what to install.
+    - ``in_thought`` is True if answers begin within a thought, which the prompt of a model that writes them opens.
     - ``presence_penalty`` and ``frequency_penalty`` are as in ``Sampling``.
 
     ``top_logprobs`` decides what the answer contains: with a number, 0 or more, also its tokens, and as many
@@ -83,6 +84,7 @@ class GenerationRequest(Record, frozen=True):
     confidence: ConfidenceMetric | None = None
     target: str = ""
     constraint: str | None = None
+    in_thought: bool = False
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     top_logprobs: int | None = None
@@ -247,6 +249,16 @@ class RefusesLogprobs(Protocol):
     @property
     def without_logprobs(self) -> str | None:
         """Why the model cannot return them, and how to change that; None if it can, or if that is not known."""
+        ...
+
+
+@runtime_checkable
+class RefusesConstraints(Protocol):
+    """A ``Generator`` that may be unable to write under a constraint, and fails then."""
+
+    @property
+    def without_constraints(self) -> str | None:
+        """Why the model fails under a constraint, and how to change that; None if it does not."""
         ...
 
 

@@ -58,7 +58,7 @@ class AnswerRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     - ``allowed`` are the names of the tools that it may call; empty for all.
     - ``parallel`` is False if it may make only one call.
     - ``schema`` is the JSON schema, as JSON text, that an answer without calls must fit; None if any text may answer. A
-      thought before the answer is no part of it.
+      thought at the beginning of the answer is no part of it. It ends at its first closing mark.
     - ``effort`` is how much the models are to think, as their prompts request it; None for their usual prompts.
     """
 

@@ -115,7 +115,7 @@ class CallingGenerator(WrappedGenerator):
     def _after_thought(self, request: GenerationRequest, text: str) -> str | None:
         rules = request.transcript.rules
         opens = self._efforts.get(rules.effort, self._opens_thought) if rules and rules.effort else self._opens_thought
-        return text_after_first_thought(text, opens)
+        return text_after_first_thought(text, request.in_thought or opens)
 
     def _read(self, form: CallForm, text: str, rules: AnswerRules, request: GenerationRequest) -> ReadStep:
         """Return the calls in ``text``. Under a constraint, an engine writes a bare JSON object, as Llama does."""

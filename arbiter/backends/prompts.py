@@ -34,6 +34,7 @@ from arbiter.structured.thoughts import CLOSE_THOUGHT, text_after_thought
 QUESTION = "{question}"
 CHAT = "chat"
 _BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
+_JSON = "Answer with one JSON value that fits this JSON schema, and with nothing else:\n"
 _STEP_FORMAT = """\
 Solve the following math problem efficiently and clearly:
 
@@ -161,11 +162,24 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         turns, rules = self.turns_of(transcript), transcript.rules
         if rules is not None and rules.effort is not None and rules.effort in self.efforts:
             return self.efforts[rules.effort]._head(transcript, separator)
-        tools = () if rules is None else rules.offered
-        if self.conversation is not None and (turns or transcript.after or tools):
-            return self.conversation.head(turns, transcript.question, transcript.after, tools)
+        tools, is_json = () if rules is None else rules.offered, _schema_of(transcript) is not None
+        question = _question(transcript)
+        if self.conversation is not None and (turns or transcript.after or tools or is_json):
+            return self.conversation.head(turns, question, transcript.after, tools, is_json)
         before, _, after = self.before_steps.partition(QUESTION)
-        return f"{self._shots(transcript, separator)}{before}{as_text(transcript)}{after}"
+        asked = as_text(msgspec.structs.replace(transcript, question=question))
+        return f"{self._shots(transcript, separator)}{before}{asked}{after}"
+
+    def message(self, transcript: Transcript) -> str:
+        """Return the question as a message of the user, for a host that puts messages into the model's own template.
+
+        Instructions of the conversation replace those of the template. So does a schema, in place of a box.
+        """
+        question = _question(transcript)
+        if instructed(self.turns_of(transcript)):
+            return question
+        before, _, after = self.before_steps.partition(QUESTION)
+        return before + question + (after.removesuffix(f"\n\n{_BOXED}") if _schema_of(transcript) else after)
 
     def _shots(self, transcript: Transcript, separator: str) -> str:
         """Return the instructions and the examples as text: each example in the template, as a question of its own."""
@@ -180,6 +194,16 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def _render_step(self, step: Step) -> str:
         return f"Model {_MODEL_NUMBER[step.author]}: {step.text}" if self.annotate else step.text
+
+
+def _schema_of(transcript: Transcript) -> str | None:
+    return transcript.rules and transcript.rules.schema
+
+
+def _question(transcript: Transcript) -> str:
+    """Return the question. If the answer must fit a JSON schema, the schema follows."""
+    schema = _schema_of(transcript)
+    return transcript.question if schema is None else f"{transcript.question}\n\n{_JSON}{schema}"
 
 
 def prompt_template(

@@ -8,6 +8,7 @@ from arbiter.protocols.ports import (
     KeepsKeysAndValues,
     KnowsContext,
     KVMemory,
+    RefusesConstraints,
     RefusesLogprobs,
     RefusesTools,
     TakesEfforts,
@@ -42,6 +43,11 @@ class WrappedGenerator:
     def without_logprobs(self) -> str | None:
         """Why the model cannot return log-probabilities, and how to change that; None if it can, or if not known."""
         return self.inner.without_logprobs if isinstance(self.inner, RefusesLogprobs) else None
+
+    @property
+    def without_constraints(self) -> str | None:
+        """Why the model fails under a constraint, and how to change that; None if it does not."""
+        return self.inner.without_constraints if isinstance(self.inner, RefusesConstraints) else None
 
     @property
     def opens_thought(self) -> bool:

@@ -10,8 +10,12 @@ from arbiter.gateway.schemas import (
     ContentPart,
     Extras,
     InputItem,
+    JsonSchema,
     ReasoningOptions,
+    ResponseFormat,
     StreamOptions,
+    TextFormat,
+    TextOptions,
 )
 from arbiter.protocols.errors import RequestError
 
@@ -29,6 +33,10 @@ _NESTED: dict[str, type[Any]] = {
     "output": ContentPart,
     "reasoning": ReasoningOptions,
     "summary": ContentPart,
+    "response_format": ResponseFormat,
+    "json_schema": JsonSchema,
+    "text": TextOptions,
+    "format": TextFormat,
 }
 
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -46,11 +54,9 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "prediction": (),
     "previous_response_id": (),
     "prompt": (),
-    "response_format": ({"type": "text"},),
     "service_tier": ("auto", "default"),
     "store": (False,),
     "suffix": (),
-    "text": ({"format": {"type": "text"}},),
     "truncation": ("disabled",),
     "verbosity": (),
     "web_search_options": (),

@@ -24,14 +24,16 @@ class Thoughts:
     """The thoughts of the answers to a request, whose tasks differ only by their questions and seeds.
 
     They are separate from the content if the request says so, else if the table ``[serve]`` does, else if a model that
-    writes the answers is known to write thoughts.
+    writes the answers is known to write thoughts. They are always separate from JSON that must fit a schema.
     """
 
     def __init__(self, context: GatewayContext, body: CommonBody, task: Task) -> None:
         chosen = (body.arbiter and body.arbiter.reasoning) or context.arbiter.config.serve.reasoning
         assumed: ThoughtOpening | None = "answer" if chosen == "separate" else None
         self._known: ThoughtOpening | None = context.arbiter.thought_opening(task) or assumed
-        self._separated: ThoughtOpening | None = None if chosen == "inline" else self._known
+        rules = task.transcript.rules
+        is_json = rules is not None and rules.schema is not None  # so its content is JSON alone
+        self._separated: ThoughtOpening | None = self._known if is_json or chosen != "inline" else None
 
     @property
     def are_separate(self) -> bool:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from arbiter.actors.seeds import sample_seed
 from arbiter.data.conversation import Message
+from arbiter.gateway.answer_format import schema_field, schema_of
 from arbiter.gateway.call_schemas import add_call, calls_and_thought, result_of
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.error_responses import closing
@@ -27,12 +28,15 @@ from arbiter.gateway.schemas import (
 )
 from arbiter.library.arbiter import Arbiter
 from arbiter.library.questions import Overrides, Question
-from arbiter.protocols.errors import ArbiterError, ClosedError, ConfigError, DataError, RequestError
+from arbiter.protocols.errors import ClosedError, ConfigError, DataError, RequestError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.tools import Effort
 
 _NONE = Extras()
-_FIELD = re.compile(r"tools(?:\[\d+\])?|tool_choice|top_logprobs|reasoning[._]effort")  # at the beginning of an error
+_FIELD = re.compile(  # at the beginning of an error
+    r"tools(?:\[\d+\])?|tool_choice|top_logprobs|reasoning[._]effort"
+    r"|text\.format\.schema|response_format\.json_schema\.schema"
+)
 _TEXTS = ("text", "input_text", "output_text")
 _OTHER_PARTS = ("image_url", "input_audio", "file", "file_id", "detail")
 _CONTENTS = ("function_call", "audio", "images")
@@ -57,7 +61,7 @@ def chat_tasks(context: GatewayContext, body: ChatBody) -> list[Task]:
         raise RequestError("max_tokens and max_completion_tokens differ: send only one of them", param="max_tokens")
     question = [_message(message, f"messages[{index}]") for index, message in enumerate(body.messages)]
     most = body.max_completion_tokens or body.max_tokens
-    task = _task(context.arbiter, question, _overrides(context, body, most, body.stop, body.seed))
+    task = _task(context.arbiter, question, _overrides(context, body, most, body.stop, body.seed), body)
     return _samples(task, body.n)
 
 
@@ -67,7 +71,7 @@ def completion_tasks(context: GatewayContext, body: CompletionBody, prompts: Seq
     Raises ``RequestError``.
     """
     overrides = _overrides(context, body, body.max_tokens, body.stop, body.seed)
-    tasks = [_task(context.arbiter, prompt, overrides) for prompt in prompts]
+    tasks = [_task(context.arbiter, prompt, overrides, body) for prompt in prompts]
     return [sample for task in tasks for sample in _samples(task, body.n)]
 
 
@@ -75,25 +79,32 @@ def response_task(context: GatewayContext, body: ResponseBody) -> Task:
     """Return the task of a ``/v1/responses`` body. Raises ``RequestError``."""
     question = _conversation(body.input, body.instructions)
     overrides = _overrides(context, body, body.max_output_tokens, None, None)
-    return _task(context.arbiter, question, overrides, "reasoning.effort")
+    return _task(context.arbiter, question, overrides, body)
 
 
-def _task(arbiter: Arbiter, question: Question, overrides: Overrides, effort_field: str = "reasoning_effort") -> Task:
+def _task(arbiter: Arbiter, question: Question, overrides: Overrides, body: CommonBody) -> Task:
     try:
         return arbiter.task(question, **overrides)
     except ClosedError as error:
         raise closing() from error
     except (ConfigError, DataError) as error:
-        field = named_field(error)
-        message = re.sub("^reasoning_effort", effort_field, str(error))
-        param = effort_field if field == "reasoning_effort" else field
-        raise RequestError(message, code="invalid_value", param=param) from error
+        message = _with_field(str(error), body)
+        raise RequestError(message, code="invalid_value", param=named_field(message)) from error
 
 
-def named_field(error: ArbiterError) -> str | None:
-    """Return the field that the text of ``error`` begins with; None if it begins with no field."""
-    field = _FIELD.match(str(error))
+def named_field(error: str) -> str | None:
+    """Return the field that the text of an error begins with; None if it begins with no field."""
+    field = _FIELD.match(error)
     return field[0] if field else None
+
+
+def _with_field(error: str, body: CommonBody) -> str:
+    """Return an error that begins with the name of an override, with the path of its field in place of the name."""
+    effort = "reasoning.effort" if isinstance(body, ResponseBody) else "reasoning_effort"
+    for name, field in (("reasoning_effort", effort), ("schema", schema_field(body))):
+        if error.startswith(f"{name}:"):
+            return field + error.removeprefix(name)
+    return error
 
 
 def _samples(task: Task, number: int | None) -> list[Task]:
@@ -142,6 +153,7 @@ def _overrides(
         "stop": (stop,) if isinstance(stop, str) else stop,
         "tags": _tags(body, extras),
         "reasoning_effort": _effort(body),
+        "schema": schema_of(body),
         **({} if isinstance(body, CompletionBody) else _tools(body)),
     }
     return cast("Overrides", {name: value for name, value in given.items() if value is not None})

@@ -18,7 +18,7 @@ from arbiter.gateway.reasoning import Thoughts
 from arbiter.gateway.reasoning_items import Emit, ReasoningEvents, ReasoningItem, ReasoningText
 from arbiter.gateway.request_mapping import response_task
 from arbiter.gateway.response_schemas import ModelUsage, Reporter, SolutionReport, finish_of
-from arbiter.gateway.schemas import ReasoningOptions, ResponseBody
+from arbiter.gateway.schemas import ReasoningOptions, ResponseBody, TextOptions
 from arbiter.gateway.spend_caps import at_cap, is_capped
 from arbiter.gateway.streaming import AnswerStreams, EventStream, answer_streams, event, solutions_of
 from arbiter.gateway.verification_notes import verification_off
@@ -108,6 +108,7 @@ class Response(msgspec.Struct, frozen=True):
     arbiter: SolutionReport | None = None
     object: Literal["response"] = "response"
     reasoning: ReasoningOptions | None = None
+    text: TextOptions | None = None
     parallel_tool_calls: bool = False
     tool_choice: str | dict[str, Any] = "none"
     tools: list[dict[str, Any]] = []
@@ -304,6 +305,7 @@ def _begun(body: ResponseBody, task: Task) -> Response:
         top_logprobs=task.top_logprobs,
         user=body.user,
         reasoning=body.reasoning,
+        text=body.text,
         **_tools_of(body),
     )
 

@@ -109,6 +109,42 @@ class ReasoningOptions(RequestBody, frozen=True, kw_only=True):
     generate_summary: Summary | None = None
 
 
+FormatName = Annotated[str, msgspec.Meta(pattern="^[a-zA-Z0-9_-]{1,64}$")]
+
+
+class JsonSchema(RequestBody, frozen=True, kw_only=True):
+    """The JSON schema that an answer must fit. Answers are always verified, with ``strict`` and without."""
+
+    name: FormatName
+    schema: dict[str, Any]
+    description: str | None = None
+    strict: bool | None = None
+
+
+class ResponseFormat(RequestBody, frozen=True, kw_only=True):
+    """The field ``response_format`` of ``/v1/chat/completions``: any text, any JSON object, or JSON of a schema."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+
+class TextFormat(RequestBody, frozen=True, kw_only=True):
+    """The format of an answer of ``/v1/responses``. The other fields are those of the type ``json_schema``."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    name: FormatName | None = None
+    schema: dict[str, Any] | None = None
+    description: str | None = None
+    strict: bool | None = None
+
+
+class TextOptions(RequestBody, frozen=True, kw_only=True):
+    """The field ``text`` of ``/v1/responses``."""
+
+    format: TextFormat | None = None
+    verbosity: Any = None
+
+
 class CommonBody(RequestBody, frozen=True, kw_only=True):
     """The fields that all three request bodies have."""
 
@@ -143,7 +179,7 @@ class ChatBody(CommonBody, frozen=True, kw_only=True):
     parallel_tool_calls: bool | None = None
     functions: Any = None
     function_call: Any = None
-    response_format: Any = None
+    response_format: ResponseFormat | None = None
     modalities: Any = None
     audio: Any = None
     prediction: Any = None
@@ -190,7 +226,7 @@ class ResponseBody(CommonBody, frozen=True, kw_only=True):
     reasoning: ReasoningOptions | None = None
     service_tier: Any = None
     store: Any = None
-    text: Any = None
+    text: TextOptions | None = None
     tool_choice: str | dict[str, Any] | None = None
     tools: list[dict[str, Any]] | None = None
     top_logprobs: AlternativeCount | None = None

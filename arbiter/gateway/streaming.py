@@ -109,7 +109,7 @@ class AnswerStream:
             raise closing() from error
         except ConfigError as error:  # the draft alone answers at a cap, but cannot be offered the tools
             message = f"{AT_CAP if self._is_capped else ''}{error}"
-            raise RequestError(message, code="invalid_value", param=named_field(error)) from error
+            raise RequestError(message, code="invalid_value", param=named_field(str(error))) from error
         if step is not None:
             text = self._text.add(step)
             return AnswerPart(text, step, tokens=self._tokens.add(step, text))

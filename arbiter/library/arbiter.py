@@ -228,12 +228,9 @@ class Arbiter:
         """
         task = self._tasks.make(question, overrides)
         self._check(overrides.get("run_type"), task.policy)
-        if task.transcript.has_tools:
-            self._open().models.require_tools(task.policy, task.transcript)
+        self._open().models.require_rules(task)
         if task.top_logprobs is not None:
             self._open().models.require_logprobs(task.policy)
-        if task.transcript.rules and task.transcript.rules.effort:
-            self._open().models.require_effort(task.policy, task.transcript.rules.effort)
         return task
 
     def thought_opening(self, task: Task) -> ThoughtOpening | None:

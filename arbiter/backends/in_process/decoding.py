@@ -117,6 +117,15 @@ class InProcessGenerator:
         written = self._loaded.texts.encode(ask.written, special=False)
         return TokenPenalties(ask.presence_penalty, ask.frequency_penalty, written)
 
+    @property
+    def without_constraints(self) -> str | None:
+        """Why no constraint can be kept, and what to install; None if one can."""
+        try:
+            self._constraints  # noqa: B018 - imports what it needs
+        except BackendError as error:
+            return str(error)
+        return None
+
     @cached_property
     def _constraints(self) -> "Constraints":
         """Raises ``BackendError`` without the extra ``structured``."""
