@@ -44,7 +44,7 @@ class Escalator(ConcurrentActor[EscalatorMail]):
     async def serve(self, message: EscalatorMail) -> None:
         context, policy = message.context, message.context.task.policy
         judged = policy.score_kind is not None and "target" in policy.proposers
-        if message.draft is not None and context.task.sampling.temperature == 0 and _is_plain(message.draft):
+        if message.draft is not None and context.task.can_verify and _is_plain(message.draft):
             targets = (await self._rewrite(message, message.draft),)
         elif message.draft is not None:
             target = self._target(message.target)

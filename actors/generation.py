@@ -92,6 +92,9 @@ class StepGenerator:
             task.policy.confidence if is_draft else None,
             self._target,
             in_thought=context.transcript.rules is not None and self._models.thought_opening(task) == "prompt",
+            presence_penalty=sampling.presence_penalty,
+            frequency_penalty=sampling.frequency_penalty,
+            top_logprobs=task.top_logprobs,
         )
         answer = await self._calls.generate(call, self._for(task, call.is_ahead), self._limiter, request, gathering)
         return Candidate(
@@ -109,6 +112,7 @@ class StepGenerator:
             answer.calls,
             answer.valid,
             answer.violation,
+            answer.tokens,
         )
 
     def _for(self, task: Task, is_ahead: bool) -> Generator:

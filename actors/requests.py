@@ -10,6 +10,7 @@ from arbiter.actors.gathering import Gathering
 from arbiter.actors.limiter import ConcurrencyLimiter
 from arbiter.actors.registry import ProblemRegistry
 from arbiter.actors.step_pieces import Listen
+from arbiter.protocols.answer_tokens import WrittenToken, fault_of
 from arbiter.protocols.errors import BackendError, RecordedError
 from arbiter.protocols.events import (
     AnyPayload,
@@ -154,7 +155,8 @@ class RequestExecutor:
     ) -> CallGenerated:
         """Return the model's step. An escalation may be held in a ``gathering`` first, unless its answer is recorded.
 
-        Raises the model's error, and ``BackendError`` for a confidence outside (0, 1].
+        Raises the model's error, and ``BackendError`` for a confidence outside (0, 1], or for requested tokens that are
+        missing or wrong.
         """
         recalled = self._recalled(call, CallGenerated)
         if recalled is not None:
@@ -242,8 +244,11 @@ class RequestExecutor:
 def _generated(
     answer: Generation, request: GenerationRequest, seconds: float, gathered: Gathered | None
 ) -> CallGenerated:
-    """Return the outcome of an answer that took ``seconds``. Raises ``BackendError`` for a confidence outside (0, 1],
-    and ``UnicodeEncodeError`` for a text that the log cannot encode."""
+    """Return the outcome of an answer that took ``seconds``.
+
+    Raises ``BackendError`` as ``RequestExecutor.generate``, and ``UnicodeEncodeError`` for a text that the log cannot
+    encode.
+    """
     confidence, reported = answer.confidence, answer.seconds
     if not answer.text.isascii():
         answer.text.encode()
@@ -263,7 +268,21 @@ def _generated(
         valid=answer.valid,
         violation=answer.violation,
         tries=answer.tries,
+        tokens=_tokens(answer, request),
     )
+
+
+def _tokens(answer: Generation, request: GenerationRequest) -> tuple[WrittenToken, ...] | None:
+    """Return the tokens of an answer, if they were requested. Raises ``BackendError`` if they are missing or wrong."""
+    if request.top_logprobs is None:
+        return None
+    if answer.tokens is None:
+        raise BackendError(f"the {request.author} model returned no log-probabilities, which the request needs")
+    ended = request.separator if answer.stop_reason == "separator" and not answer.calls else ""
+    fault = fault_of(answer.tokens, answer.text + ended, is_whole=not answer.calls)
+    if fault is not None:
+        raise BackendError(f"the {request.author} model returned log-probabilities that cannot be: {fault}")
+    return answer.tokens
 
 
 def _scored(answer: Score, request: ScoreRequest, seconds: float, gathered: Gathered | None) -> CallScored:

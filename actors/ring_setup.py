@@ -14,6 +14,7 @@ from arbiter.protocols.ports import (
     ModelHandle,
     Policy,
     RefusesConstraints,
+    RefusesLogprobs,
     RefusesTools,
     Scorer,
     TakesEfforts,
@@ -80,6 +81,12 @@ class Models(msgspec.Struct, frozen=True):
         for model in self.writers(policy):
             if isinstance(model, RefusesTools) and model.without_tools is not None:
                 raise ConfigError(f"{subject}, but a model cannot be offered tools. {model.without_tools}")
+
+    def require_logprobs(self, policy: Policy) -> None:
+        """Raise ``ConfigError`` if a model that writes steps for ``policy`` is known to return no log-probabilities."""
+        for model in self.writers(policy):
+            if isinstance(model, RefusesLogprobs) and model.without_logprobs is not None:
+                raise ConfigError(f"top_logprobs: a model returns no log-probabilities. {model.without_logprobs}")
 
     def _require_constraints(self, policy: Policy) -> None:
         for model in self.writers(policy):

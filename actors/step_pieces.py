@@ -20,11 +20,12 @@ def can_stream(task: Task, author: Author, is_ahead: bool) -> bool:
     The draft's steps are kept if no policy decides about them, and a target's if the policy does not compare them with
     others. ``is_ahead`` is True for drafting ahead.
 
-    Steps under rules of the answer may be requested again, and calls are read from whole steps. A deadline may end a
-    problem within a step, whose text is then no part of the answer.
+    Steps under rules of the answer may be requested again, and calls are read from whole steps. So are
+    log-probabilities. A deadline may end a problem within a step, whose text is then no part of the answer.
     """
     policy, rules = task.policy, task.transcript.rules
-    if is_ahead or (rules is not None and rules.restricts) or task.limits.deadline is not None:
+    is_checked = (rules is not None and rules.restricts) or task.top_logprobs is not None
+    if is_ahead or is_checked or task.limits.deadline is not None:
         return False
     if author == "draft":
         return policy.proposers == ("draft",) and not policy.decides and policy.score_kind is None

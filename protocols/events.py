@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from arbiter.protocols.answer_tokens import WrittenToken
 from arbiter.protocols.records import (
     Author,
     FinishReason,
@@ -89,6 +90,7 @@ class StartProblemEvent(Payload, frozen=True, tag="start_problem"):
     tags: dict[str, str] = {}  # noqa: RUF012 - msgspec gives each its own
     after: tuple[Turn, ...] = ()
     rules: AnswerRules | None = None
+    top_logprobs: int | None = None
 
     def transcript(self, kept: Iterable[Step] = ()) -> Transcript:
         """Return the transcript with which the problem starts, followed by the steps ``kept``."""
@@ -172,8 +174,8 @@ class CallGenerated(Payload, frozen=True, tag="call_generated"):
     ``overhead`` has tokens that are not part of the step (see ``Generation``). ``prefix_match`` is set if the model
     read a rejected draft. ``confidence`` in (0, 1] is set if it was requested. If the answer was ``stored`` by an
     earlier run, ``seconds`` is what the original request took. ``gathered`` says how the request gathered with others
-    before its start; None if it did not. ``calls``, ``valid`` and ``violation`` are as in ``Candidate``. ``tries``
-    counts how often the step was written, until it kept the rules of the answer.
+    before its start; None if it did not. ``calls``, ``valid``, ``violation`` and ``tokens`` are as in ``Candidate``.
+    ``tries`` counts how often the step was written, until it kept the rules of the answer.
     """
 
     text: str
@@ -189,6 +191,7 @@ class CallGenerated(Payload, frozen=True, tag="call_generated"):
     valid: bool | None = None
     violation: str | None = None
     tries: int = 1
+    tokens: tuple[WrittenToken, ...] | None = None
 
     @property
     def cost(self) -> Usage:

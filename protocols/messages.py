@@ -49,6 +49,8 @@ class Task(msgspec.Struct, frozen=True, eq=False):
     - ``stop`` are texts that end the answer. It ends before the first of them that is complete.
     - ``seed_key`` replaces the ``id`` in random draws. So equal problems with different ids can get equal answers.
     - ``tags`` are the user's labels. They are written to the log and change nothing.
+    - ``top_logprobs`` requests the tokens of the answer with their log-probabilities, and as many alternatives for
+      each; None requests none. No draft is then verified.
 
     Two tasks are never equal, so that a problem that is submitted twice counts as two.
     """
@@ -65,11 +67,21 @@ class Task(msgspec.Struct, frozen=True, eq=False):
     stop: tuple[str, ...] = ()
     seed_key: str | None = None
     tags: Mapping[str, str] = {}
+    top_logprobs: int | None = None
 
     @property
     def seed_name(self) -> str:
         """The text on which the random draws depend: ``seed_key``, or else ``id``."""
         return self.id if self.seed_key is None else self.seed_key
+
+    @property
+    def can_verify(self) -> bool:
+        """Whether the target may read rejected drafts, and keep the beginnings that it would have written itself.
+
+        What it would have written is known at temperature 0 and without penalties. Tokens that it has only read have no
+        log-probabilities of its own.
+        """
+        return self.sampling.temperature == 0 and not self.sampling.penalizes and self.top_logprobs is None
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -148,6 +160,7 @@ class StartProblem(Message, frozen=True, tag="start_problem"):
             tags=dict(task.tags),
             after=transcript.after,
             rules=transcript.rules,
+            top_logprobs=task.top_logprobs,
         )
 
 

@@ -10,6 +10,7 @@ from typing import ClassVar, Generic, Literal, Protocol, TypeVar, runtime_checka
 
 import msgspec
 
+from arbiter.protocols.answer_tokens import WrittenToken
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.events import CallFailed, CallGenerated, CallScored, Entry
 from arbiter.protocols.records import (
@@ -51,6 +52,10 @@ class GenerationRequest(Record, frozen=True):
       engine constrains decoding then writes one JSON value that fits it, and nothing else. Other models write freely. A
       model in process that lacks the extra ``structured`` raises ``BackendError``, which says what to install.
     - ``in_thought`` is True if answers begin within a thought, which the prompt of a model that writes them opens.
+    - ``presence_penalty`` and ``frequency_penalty`` are as in ``Sampling``.
+
+    ``top_logprobs`` decides what the answer contains: with a number, 0 or more, also its tokens, and as many
+    alternatives for each.
 
     These fields do not change the answer:
 
@@ -80,6 +85,14 @@ class GenerationRequest(Record, frozen=True):
     target: str = ""
     constraint: str | None = None
     in_thought: bool = False
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    top_logprobs: int | None = None
+
+    @property
+    def penalizes(self) -> bool:
+        """Whether what was written already changes what is likely."""
+        return bool(self.presence_penalty or self.frequency_penalty)
 
     @property
     def written(self) -> str:
@@ -102,6 +115,8 @@ class Generation(Record, frozen=True):
       whose text calls a tool in a form that cannot be read has ``valid`` False, and ``violation`` says why. Otherwise
       both are None: the ring checks the step.
     - ``tries`` is above 1 if earlier tries to write the step broke the rules of the answer.
+    - ``tokens`` are those of the step, if ``top_logprobs`` requested them. They make up ``text``, followed by the
+      separator if that is the stop reason. With ``calls``, they make up the text before the first call, or less.
 
     Example::
 
@@ -120,6 +135,7 @@ class Generation(Record, frozen=True):
     valid: bool | None = None
     violation: str | None = None
     tries: int = 1
+    tokens: tuple[WrittenToken, ...] | None = None
 
 
 class ScoreRequest(Record, frozen=True):
@@ -240,6 +256,16 @@ class RefusesTools(Protocol):
     @property
     def without_tools(self) -> str | None:
         """Why the model cannot be offered tools, and how to change that; None if it can."""
+        ...
+
+
+@runtime_checkable
+class RefusesLogprobs(Protocol):
+    """A ``Generator`` that may be unable to return the log-probabilities of the tokens that it writes."""
+
+    @property
+    def without_logprobs(self) -> str | None:
+        """Why the model cannot return them, and how to change that; None if it can, or if that is not known."""
         ...
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from arbiter.protocols.answer_tokens import WrittenToken, tokens_within
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.tools import AnswerRules, ToolCall, content_of
 
@@ -131,17 +132,31 @@ class Sampling(Record, frozen=True):
     """How models sample. At temperature 0 decoding is greedy, and the seed is not used.
 
     ``target_samples`` is the number of target candidates per step, for policies that score them.
+
+    A penalty, from −2 to 2, is taken from the logit of each token that the answer has already: ``presence_penalty``
+    once, ``frequency_penalty`` for each time. A model in process counts the tokens of the whole answer so far, a server
+    those of the step that it writes.
     """
 
     temperature: float = 0.0
     top_p: float = 1.0
     target_samples: int = 1
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
 
     def __post_init__(self) -> None:
         """Raises ``ConfigError`` if a value is out of range."""
         _require(self.temperature >= 0, "temperature must be 0 or more", self.temperature)
         _require(0 < self.top_p <= 1, "top_p must be in (0, 1]", self.top_p)
         _require(self.target_samples >= 1, "target_samples must be 1 or more", self.target_samples)
+        for name in ("presence_penalty", "frequency_penalty"):
+            value = getattr(self, name)
+            _require(-2 <= value <= 2, f"{name} must be from -2 to 2", value)
+
+    @property
+    def penalizes(self) -> bool:
+        """Whether what was written already changes what is likely."""
+        return bool(self.presence_penalty or self.frequency_penalty)
 
 
 class Limits(Record, frozen=True):
@@ -234,6 +249,8 @@ class Candidate(Record, frozen=True):
     - ``calls`` are the tools that the step calls. ``text`` has them as JSON, one per line, after the other text.
     - ``valid`` says whether the step keeps the rules of the answer (``AnswerRules``); None if no rule is about it.
       ``violation`` says why it does not.
+    - ``tokens`` are the tokens of the step, if they were requested, else None. They make up ``text``, and the separator
+      after it if the model wrote it. Of a step that calls tools they make up the text before the first call.
     """
 
     author: Author
@@ -250,6 +267,7 @@ class Candidate(Record, frozen=True):
     calls: tuple[ToolCall, ...] = ()
     valid: bool | None = None
     violation: str | None = None
+    tokens: tuple[WrittenToken, ...] | None = None
 
     @property
     def content(self) -> str:
@@ -363,6 +381,12 @@ class LookaheadStats(Record, frozen=True):
         )
 
 
+class AnswerToken(WrittenToken, frozen=True, kw_only=True):
+    """A token of an answer. ``author`` is the model that wrote it."""
+
+    author: Author
+
+
 class Solution(Record, frozen=True):
     """The result of a problem: its steps, why it ended, and what it cost.
 
@@ -428,6 +452,16 @@ class Solution(Record, frozen=True):
         return joined if before is None else before
 
     @property
+    def tokens(self) -> tuple[AnswerToken, ...] | None:
+        """The tokens of ``text``, of which they make up all but what follows a call of a tool.
+
+        None if they were not requested, or if there is no step.
+        """
+        tokens = [token for step in self.steps for token in answer_tokens(step)]
+        is_known = self.steps and all(step.kept.tokens is not None for step in self.steps)
+        return tokens_within(tokens, 0, len(self.text)) if is_known else None
+
+    @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """The calls with which the answer ends; empty if it calls no tool."""
         return self.steps[-1].kept.calls if self.steps else ()
@@ -436,3 +470,9 @@ class Solution(Record, frozen=True):
     def usage(self) -> Usage:
         """All tokens that the draft and the target read and wrote, including those for steps that were not kept."""
         return sum((self.requests[role].usage for role in get_args(Author) if role in self.requests), Usage())
+
+
+def answer_tokens(step: StepRecord) -> tuple[AnswerToken, ...]:
+    """Return the tokens of the kept candidate of a step, with their author; none if they were not requested."""
+    kept = step.kept
+    return tuple(AnswerToken(one.text, one.logprob, one.top, author=kept.author) for one in kept.tokens or ())

@@ -11,6 +11,7 @@ from arbiter.backends.token_texts import TokenTexts
 from arbiter.backends.whole_blocks import WholeBlocks
 from arbiter.backends.wrapped_generator import WrappedGenerator, written_by
 from arbiter.config.model_tables import AnyModelTable, CallFormName, is_chat
+from arbiter.protocols.answer_tokens import tokens_within
 from arbiter.protocols.ports import (
     Generation,
     GenerationRequest,
@@ -72,9 +73,12 @@ class CallingGenerator(WrappedGenerator):
         step = self._read(form, text, rules, request)
         if not step.calls and step.violation is None:
             return answer
-        valid = None if step.violation is None else False
+        valid, kept = None if step.violation is None else False, thought + step.content
+        tokens = answer.tokens
+        if step.calls and tokens is not None:
+            tokens = tokens_within(tokens, 0, _common(answer.text, kept))
         return msgspec.structs.replace(
-            answer, text=thought + step.content, calls=step.calls, valid=valid, violation=step.violation
+            answer, text=kept, calls=step.calls, valid=valid, violation=step.violation, tokens=tokens
         )
 
     async def stream(self, request: GenerationRequest, say: Say) -> Generation:
@@ -125,6 +129,12 @@ class CallingGenerator(WrappedGenerator):
         if request.constraint is not None and (bare := read_step(FORMS["llama-3"], text)).calls:
             return bare
         return read_step(form, text, rules.offered)
+
+
+def _common(text: str, other: str) -> int:
+    """Return the length of the longest text with which both begin."""
+    pairs = enumerate(zip(text, other, strict=False))
+    return next((index for index, (one, two) in pairs if one != two), min(len(text), len(other)))
 
 
 def hidden_marks(texts: TokenTexts, form: CallForm, model: str) -> str | None:

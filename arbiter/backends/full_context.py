@@ -9,4 +9,5 @@ def full_context(request: GenerationRequest) -> Generation:
 
     Nothing of it is uncertain: a requested confidence is 1.
     """
-    return Generation("", "limit", Usage(), confidence=1.0 if request.confidence else None)
+    confidence, tokens = 1.0 if request.confidence else None, None if request.top_logprobs is None else ()
+    return Generation("", "limit", Usage(), confidence=confidence, tokens=tokens)

@@ -10,7 +10,8 @@ from arbiter.actors.step_pieces import settled
 from arbiter.backends.token_texts import TokenTexts
 from arbiter.protocols.records import PrefixMatch, StopReason
 
-_UNFINISHED = "\ufffd"  # stands for bytes that are no whole character
+UNFINISHED = "\ufffd"
+"""Stands for bytes that are no whole character."""
 
 
 class TokenDecoder(Protocol):
@@ -33,7 +34,7 @@ class SeparatorTokens(Container[object]):
             assert isinstance(token, int)  # noqa: S101 - tokens are numbers
             # twice, because some tokenizers drop a space at the beginning of a text
             text = self._decoder.decode([token, token])
-            found = self._known[token] = self._last in text or _UNFINISHED in text
+            found = self._known[token] = self._last in text or UNFINISHED in text
         return found
 
 
@@ -69,7 +70,7 @@ class StepTokens:
     @property
     def settled_text(self) -> str:
         """The beginning of the step's text that is known: without half a character, or the beginning of a separator."""
-        return settled(self._decoded(self.tokens).rstrip(_UNFINISHED), (self._separator,))
+        return settled(self._decoded(self.tokens).rstrip(UNFINISHED), (self._separator,))
 
     def take(self, tokens: Sequence[int]) -> bool:
         """Append tokens up to the end of the step. Return True if they end it. After the end, nothing is appended."""

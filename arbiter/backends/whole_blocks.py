@@ -13,6 +13,7 @@ from arbiter.actors.ring_setup import Models
 from arbiter.actors.seeds import part_seed
 from arbiter.backends.confidence import joined_confidence
 from arbiter.backends.wrapped_generator import WrappedGenerator, written_by
+from arbiter.protocols.answer_tokens import WrittenToken
 from arbiter.protocols.ports import (
     Generation,
     GenerationRequest,
@@ -128,7 +129,13 @@ class _Parts:
             last.calls,
             last.valid,
             last.violation,
+            tokens=self._tokens(),
         )
+
+    def _tokens(self) -> tuple[WrittenToken, ...] | None:
+        """Return the tokens of all parts, with those of the separators between them; None if a part has none."""
+        known = [part.tokens for part in self._parts if part.tokens is not None]
+        return tuple(token for tokens in known for token in tokens) if len(known) == len(self._parts) else None
 
     def _confidence(self) -> float | None:
         """Return the confidence in the whole step: over all of its tokens, or at its first one."""

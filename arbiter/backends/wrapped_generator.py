@@ -11,6 +11,7 @@ from arbiter.protocols.ports import (
     KnowsContext,
     KVMemory,
     RefusesConstraints,
+    RefusesLogprobs,
     RefusesTools,
     Say,
     StreamsText,
@@ -48,6 +49,11 @@ class WrappedGenerator:
     def without_tools(self) -> str | None:
         """Why the model cannot be offered tools, and how to change that; None if it can."""
         return self.inner.without_tools if isinstance(self.inner, RefusesTools) else None
+
+    @property
+    def without_logprobs(self) -> str | None:
+        """Why the model cannot return log-probabilities, and how to change that; None if it can, or if not known."""
+        return self.inner.without_logprobs if isinstance(self.inner, RefusesLogprobs) else None
 
     @property
     def without_constraints(self) -> str | None:

@@ -229,7 +229,10 @@ class Config(ConfigTable, frozen=True):
 
     def problem_sampling(self) -> Sampling:
         """The sampling of one problem."""
-        return Sampling(self.sampling.temperature, self.sampling.top_p, self.sampling.target_samples)
+        table = self.sampling
+        return Sampling(
+            table.temperature, table.top_p, table.target_samples, table.presence_penalty, table.frequency_penalty
+        )
 
 
 def load_config(

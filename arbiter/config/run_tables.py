@@ -76,6 +76,13 @@ class SamplingTable(ConfigTable, frozen=True):
     Used by ``oracle`` and ``generate``. Only the first of them competes with the draft. In training rows, the
     advantage Δ uses the mean score of all of them.
     """
+    presence_penalty: Annotated[float, msgspec.Meta(ge=-2, le=2)] = 0.0
+    """What is taken from the logit of each token that the answer has already.
+
+    A model in process counts the whole answer so far, a server the step that it writes. Not 0: no draft is verified.
+    """
+    frequency_penalty: Annotated[float, msgspec.Meta(ge=-2, le=2)] = 0.0
+    """As `presence_penalty`, but taken for each time that the answer has the token."""
     samples: Count = 1
     """How often each problem is solved, each time with different noise. More than 1 needs a temperature above 0."""
 

@@ -13,6 +13,7 @@ from arbiter.gateway.body_decoding import read
 from arbiter.gateway.call_schemas import DeltaCall, MessageCall, delta_calls, message_calls
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.error_responses import answer
+from arbiter.gateway.logprob_schemas import ChoiceLogprobs, choice_logprobs
 from arbiter.gateway.middleware import after
 from arbiter.gateway.reasoning import Thoughts
 from arbiter.gateway.request_mapping import chat_tasks, number_of_answers
@@ -26,6 +27,7 @@ from arbiter.gateway.response_schemas import (
 from arbiter.gateway.schemas import ChatBody
 from arbiter.gateway.spend_caps import at_cap, is_capped
 from arbiter.gateway.streaming import DONE, AnswerPart, AnswerStreams, EventStream, answer_streams, event, solutions_of
+from arbiter.gateway.verification_notes import verification_off
 from arbiter.protocols.messages import Task
 from arbiter.protocols.records import Solution
 
@@ -46,7 +48,7 @@ class ChatChoice(msgspec.Struct, frozen=True):
     message: AnswerMessage
     finish_reason: Finish
     index: int = 0
-    logprobs: None = None
+    logprobs: ChoiceLogprobs | None = None
     arbiter: SolutionReport | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -77,7 +79,7 @@ class ChunkChoice(msgspec.Struct, frozen=True):
     delta: Delta
     finish_reason: Finish | None = None
     index: int = 0
-    logprobs: None = None
+    logprobs: ChoiceLogprobs | None = None
 
 
 class ChatChunk(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -102,7 +104,9 @@ async def chat_completions(context: GatewayContext, request: Request, raw: bytes
     body = read(raw, ChatBody)
     context.admission.enter_rest(after(request), number_of_answers(context, 1, body.n))
     tasks = at_cap(request, chat_tasks(context, body))
-    reporter = Reporter(body.arbiter, context.costs.prices, is_capped(request))
+    reporter = Reporter(
+        body.arbiter, context.costs.prices, is_capped(request), verification_off(context.arbiter.config, tasks[0])
+    )
     thoughts = Thoughts(context, body, tasks[0])
     if body.stream:
         answers = await answer_streams(context, request, tasks, body.arbiter)
@@ -110,7 +114,13 @@ async def chat_completions(context: GatewayContext, request: Request, raw: bytes
     solutions = await solutions_of(context, request, tasks)
     reports = [reporter.whole(solution) for solution in solutions]
     choices = [
-        ChatChoice(_message(solution, thoughts), finish_of(solution), index) for index, solution in enumerate(solutions)
+        ChatChoice(
+            _message(solution, thoughts),
+            finish_of(solution),
+            index,
+            choice_logprobs(tasks[index], thoughts.content_tokens(solution)),
+        )
+        for index, solution in enumerate(solutions)
     ]
     whole = reports[0]
     if len(choices) > 1:
@@ -131,15 +141,18 @@ async def _chunks(
     for index in range(len(tasks)):
         yield chunk([ChunkChoice(Delta("assistant", ""), index=index)])
     async for index, reasoning, part in thoughts.parts(answers.parts()):
+        logprobs = choice_logprobs(tasks[index], part.tokens) if part.tokens else None
         adds_content = bool(part.text or (part.step and part.step.kept.calls))
         if reasoning:
             extra = None if adds_content else reporter.step(part.step)
             yield chunk([ChunkChoice(Delta(reasoning_content=reasoning), index=index)], arbiter=extra)
         if adds_content or (part.step and not reasoning):
-            yield chunk([ChunkChoice(_delta(part), index=index)], arbiter=reporter.step(part.step))
+            yield chunk([ChunkChoice(_delta(part), None, index, logprobs)], arbiter=reporter.step(part.step))
+            logprobs = None
         if part.solution is not None:
             solutions.append(part.solution)
-            yield chunk([ChunkChoice(Delta(), finish_of(part.solution), index)], arbiter=reporter.ended(part.solution))
+            end = ChunkChoice(Delta(), finish_of(part.solution), index, logprobs)
+            yield chunk([end], arbiter=reporter.ended(part.solution))
     if body.stream_options and body.stream_options.include_usage:
         yield chunk([], usage=thoughts.usage(solutions))
     yield DONE

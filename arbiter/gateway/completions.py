@@ -12,6 +12,7 @@ from arbiter.gateway.body_decoding import read
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.detokenizer import Detokenizer
 from arbiter.gateway.error_responses import answer
+from arbiter.gateway.logprob_schemas import CompletionLogprobs, completion_logprobs
 from arbiter.gateway.middleware import after
 from arbiter.gateway.reasoning import Thoughts
 from arbiter.gateway.request_mapping import completion_tasks, number_of_answers
@@ -25,6 +26,7 @@ from arbiter.gateway.response_schemas import (
 from arbiter.gateway.schemas import CompletionBody
 from arbiter.gateway.spend_caps import at_cap, is_capped
 from arbiter.gateway.streaming import DONE, AnswerStreams, EventStream, answer_streams, event, solutions_of
+from arbiter.gateway.verification_notes import verification_off
 from arbiter.protocols.errors import RequestError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.records import Solution
@@ -36,7 +38,7 @@ class CompletionChoice(msgspec.Struct, frozen=True):
     text: str
     index: int
     finish_reason: Finish | None
-    logprobs: None = None
+    logprobs: CompletionLogprobs | None = None
     arbiter: SolutionReport | None = None
 
 
@@ -57,17 +59,25 @@ async def completions(context: GatewayContext, request: Request, raw: bytes) -> 
     Raises ``RequestError``. If one of several prompts fails, the whole request fails.
     """
     body = read(raw, CompletionBody)
-    reporter = Reporter(body.arbiter, context.costs.prices, is_capped(request))
     prompts = await _prompts(context.detokenizer, body)
     context.admission.enter_rest(after(request), number_of_answers(context, len(prompts), body.n))
     tasks = at_cap(request, completion_tasks(context, body, prompts))
+    reporter = Reporter(
+        body.arbiter, context.costs.prices, is_capped(request), verification_off(context.arbiter.config, tasks[0])
+    )
     thoughts = Thoughts(context, body, tasks[0])
     if body.stream:
         answers = await answer_streams(context, request, tasks, body.arbiter)
         return EventStream(_chunks(body, tasks, answers, reporter, thoughts), context.patience, answers.forward)
     solutions = await solutions_of(context, request, tasks)
     choices = [
-        CompletionChoice(solution.text, index, finish_of(solution), arbiter=reporter.whole(solution))
+        CompletionChoice(
+            solution.text,
+            index,
+            finish_of(solution),
+            completion_logprobs(tasks[index], solution.tokens),
+            reporter.whole(solution),
+        )
         for index, solution in enumerate(solutions)
     ]
     return answer(Completion(_name(tasks), int(time.time()), body.model, choices, thoughts.usage(solutions)))
@@ -97,13 +107,16 @@ async def _chunks(
     """Yield the chunks of all answers, each as soon as its text is final."""
     name, created = _name(tasks), int(time.time())
     solutions: list[Solution] = []
+    offsets = [0] * len(tasks)
     async for index, part in answers.parts():
         ended: Finish | None = None
         extra = reporter.step(part.step)
         if part.solution is not None:
             solutions.append(part.solution)
             ended, extra = finish_of(part.solution), reporter.ended(part.solution)
-        choice = CompletionChoice(part.text, index, ended, arbiter=extra)
+        logprobs = completion_logprobs(tasks[index], part.tokens, offsets[index]) if part.tokens else None
+        offsets[index] += sum(len(token.text) for token in part.tokens)
+        choice = CompletionChoice(part.text, index, ended, logprobs, extra)
         yield event(Completion(name, created, body.model, [choice]))
     if body.stream_options and body.stream_options.include_usage:
         yield event(Completion(name, created, body.model, [], thoughts.usage(solutions)))

@@ -7,11 +7,13 @@ from msgspec.structs import replace
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.response_schemas import TokenUsage, usage_of
 from arbiter.gateway.schemas import CommonBody
+from arbiter.gateway.sent_tokens import ContentTokens
 from arbiter.gateway.streaming import AnswerPart
 from arbiter.library.divided_solutions import divided_solution, reasoning_tokens
+from arbiter.protocols.answer_tokens import tokens_within
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import ThoughtOpening
-from arbiter.protocols.records import Solution
+from arbiter.protocols.records import AnswerToken, Solution
 from arbiter.structured.thoughts import AnswerDivider, DividedAnswer
 
 DividedPart = tuple[int, str, AnswerPart]
@@ -42,9 +44,15 @@ class Thoughts:
         """Return the thought and the content of an answer. Where thoughts are not separate, all is content."""
         return divided_solution(solution, self._separated)
 
+    def content_tokens(self, solution: Solution) -> tuple[AnswerToken, ...] | None:
+        """Return the tokens of the content of an answer, which is the end of its text; None if it has no tokens."""
+        content, size = self.divided(solution).content or "", len(solution.text)
+        return None if solution.tokens is None else tokens_within(solution.tokens, size - len(content), size)
+
     async def parts(self, parts: AsyncIterator[tuple[int, AnswerPart]]) -> AsyncIterator[DividedPart]:
         """Yield the parts of several streams, each with the index of its answer, divided."""
         dividers: dict[int, AnswerDivider] = {}
+        known: dict[int, ContentTokens] = {}
         async for index, part in parts:
             if self._separated is None:
                 yield index, "", part
@@ -54,7 +62,8 @@ class Thoughts:
             if part.solution is not None:
                 last_reasoning, last_content = divider.end()
                 reasoning, content = reasoning + last_reasoning, content + last_content
-            yield index, reasoning, replace(part, text=content)
+            tokens = known.setdefault(index, ContentTokens()).add(part.tokens, part.text, content)
+            yield index, reasoning, replace(part, text=content, tokens=tokens)
 
     def usage(self, solutions: Iterable[Solution]) -> TokenUsage:
         """Return the tokens of all requests to draft and target, with those of thoughts, separate or not."""

@@ -13,8 +13,10 @@ from arbiter.gateway.answer_format import schema_field, schema_of
 from arbiter.gateway.call_schemas import add_call, calls_and_thought, result_of
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.error_responses import closing
+from arbiter.gateway.logprob_schemas import requested_logprobs
 from arbiter.gateway.reasoning_items import add_thought, thought_of
 from arbiter.gateway.schemas import (
+    AnyBody,
     ChatBody,
     ChatMessage,
     CommonBody,
@@ -32,7 +34,8 @@ from arbiter.protocols.tools import Effort
 
 _NONE = Extras()
 _FIELD = re.compile(  # at the beginning of an error
-    r"tools(?:\[\d+\])?|tool_choice|reasoning[._]effort|text\.format\.schema|response_format\.json_schema\.schema"
+    r"tools(?:\[\d+\])?|tool_choice|top_logprobs|reasoning[._]effort"
+    r"|text\.format\.schema|response_format\.json_schema\.schema"
 )
 _TEXTS = ("text", "input_text", "output_text")
 _OTHER_PARTS = ("image_url", "input_audio", "file", "file_id", "detail")
@@ -111,7 +114,7 @@ def _samples(task: Task, number: int | None) -> list[Task]:
 
 def _overrides(
     context: GatewayContext,
-    body: CommonBody,
+    body: AnyBody,
     max_tokens: int | None,
     stop: str | Sequence[str] | None,
     seed: int | None,
@@ -144,6 +147,9 @@ def _overrides(
         "max_steps": _narrower(limits.max_steps, extras.max_steps),
         "step_tokens": _narrower(limits.step_tokens, extras.step_tokens),
         "deadline": _narrower(limits.deadline, extras.deadline),
+        "presence_penalty": getattr(body, "presence_penalty", None),
+        "frequency_penalty": getattr(body, "frequency_penalty", None),
+        "top_logprobs": requested_logprobs(body),
         "stop": (stop,) if isinstance(stop, str) else stop,
         "tags": _tags(body, extras),
         "reasoning_effort": _effort(body),

@@ -73,7 +73,8 @@ class SolutionReport(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``id`` is the problem's id in the log and ``acceptance_rate`` the share of steps that the draft wrote. ``cost`` is
     there if all its models have prices, ``steps`` if requested. ``at_cap`` is there if the key has reached a spend cap
-    and the draft alone has answered. In a stream, the chunk of a step has only ``step``.
+    and the draft alone has answered. ``verification_off`` has the settings of the request that switch verified
+    escalation off. In a stream, the chunk of a step has only ``step``.
     """
 
     id: str | None = None
@@ -84,6 +85,7 @@ class SolutionReport(msgspec.Struct, frozen=True, omit_defaults=True):
     step: dict[str, Any] | None = None
     cost: AnswerCost | None = None
     at_cap: AtCap | None = None
+    verification_off: list[str] = []
 
 
 class TextSoFar:
@@ -155,13 +157,15 @@ def finish_of(solution: Solution) -> Finish:
 class Reporter:
     """Makes the fields ``arbiter`` of the answers to a request with ``extras``.
 
-    ``is_capped`` says that the draft alone answers, because the request's key has reached a cap.
+    ``is_capped`` says that the draft alone answers, because the request's key has reached a cap. ``unverified`` are the
+    settings that switch verified escalation off.
     """
 
-    def __init__(self, extras: Extras | None, prices: Prices, is_capped: bool) -> None:
+    def __init__(self, extras: Extras | None, prices: Prices, is_capped: bool, unverified: Sequence[str] = ()) -> None:
         self._wants_steps = bool(extras and extras.steps)
         self._prices = prices
         self._at_cap: AtCap | None = "draft" if is_capped else None
+        self._unverified = list(unverified)
 
     def whole(self, solution: Solution) -> SolutionReport:
         """Return the report of a solution, with the records of its steps if requested."""
@@ -178,11 +182,17 @@ class Reporter:
             acceptance_rate=drafted / len(solution.steps) if solution.steps else None,
             cost=self._cost([solution]),
             at_cap=self._at_cap,
+            verification_off=self._unverified,
         )
 
     def all_of(self, solutions: Sequence[Solution]) -> SolutionReport:
         """Return the report of several answers to a question."""
-        return SolutionReport(id=solutions[0].problem, cost=self._cost(solutions), at_cap=self._at_cap)
+        return SolutionReport(
+            id=solutions[0].problem,
+            cost=self._cost(solutions),
+            at_cap=self._at_cap,
+            verification_off=self._unverified,
+        )
 
     def step(self, step: StepRecord | None) -> SolutionReport | None:
         """Return the report of a step in a stream: its record, if requested."""

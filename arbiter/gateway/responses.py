@@ -13,6 +13,7 @@ from arbiter.gateway.body_decoding import read
 from arbiter.gateway.call_schemas import CallItem, call_items
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.error_responses import answer, shape
+from arbiter.gateway.logprob_schemas import OutputToken, output_tokens
 from arbiter.gateway.reasoning import Thoughts
 from arbiter.gateway.reasoning_items import Emit, ReasoningEvents, ReasoningItem, ReasoningText
 from arbiter.gateway.request_mapping import response_task
@@ -20,9 +21,10 @@ from arbiter.gateway.response_schemas import ModelUsage, Reporter, SolutionRepor
 from arbiter.gateway.schemas import ReasoningOptions, ResponseBody, TextOptions
 from arbiter.gateway.spend_caps import at_cap, is_capped
 from arbiter.gateway.streaming import AnswerStreams, EventStream, answer_streams, event, solutions_of
+from arbiter.gateway.verification_notes import verification_off
 from arbiter.protocols.errors import RequestError
 from arbiter.protocols.messages import Task
-from arbiter.protocols.records import Solution
+from arbiter.protocols.records import AnswerToken, Solution
 
 Status = Literal["in_progress", "completed", "incomplete", "failed"]
 
@@ -32,7 +34,7 @@ class OutputText(msgspec.Struct, frozen=True, tag_field="type", tag="output_text
 
     text: str
     annotations: list[str] = []
-    logprobs: list[str] = []
+    logprobs: list[OutputToken] = []
 
 
 class OutputMessage(msgspec.Struct, frozen=True, tag_field="type", tag="message"):
@@ -101,6 +103,7 @@ class Response(msgspec.Struct, frozen=True):
     metadata: dict[str, str] = {}
     temperature: float | None = None
     top_p: float | None = None
+    top_logprobs: int | None = None
     user: str | None = None
     arbiter: SolutionReport | None = None
     object: Literal["response"] = "response"
@@ -130,7 +133,7 @@ class ResponseEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     text: str | None = None
     name: str | None = None
     arguments: str | None = None
-    logprobs: list[str] | None = None
+    logprobs: list[OutputToken] | None = None
     arbiter: SolutionReport | None = None
     code: str | None = None
     message: str | None = None
@@ -141,7 +144,9 @@ async def responses(context: GatewayContext, request: Request, raw: bytes) -> Ht
     """Solve the problem of a conversation and return the response. Raises ``RequestError``."""
     body = read(raw, ResponseBody)
     (task,) = at_cap(request, [response_task(context, body)])
-    reporter = Reporter(body.arbiter, context.costs.prices, is_capped(request))
+    reporter = Reporter(
+        body.arbiter, context.costs.prices, is_capped(request), verification_off(context.arbiter.config, task)
+    )
     thoughts = Thoughts(context, body, task)
     if body.stream:
         answers = await answer_streams(context, request, [task], body.arbiter)
@@ -165,7 +170,7 @@ async def _events(
     try:
         async for _, reasoning, part in thoughts.parts(answers.parts()):
             text += part.text
-            for data in said.added(reasoning, part.text, reporter.step(part.step)):
+            for data in said.added(reasoning, part.text, part.tokens, reporter.step(part.step)):
                 yield data
             if part.solution is not None:
                 ended = _ended(begun, task, part.solution, reporter, thoughts, said.has_message)
@@ -196,19 +201,21 @@ class _AnswerEvents:
         """Whether the message has begun, or must: there are records for it."""
         return self._message.is_open or bool(self._waiting)
 
-    def added(self, reasoning: str, content: str, extra: SolutionReport | None) -> Iterator[bytes]:
-        """Yield the events for further text, and for the record of a step."""
+    def added(
+        self, reasoning: str, content: str, tokens: Sequence[AnswerToken], extra: SolutionReport | None
+    ) -> Iterator[bytes]:
+        """Yield the events for further text, the tokens of its content, and the record of a step."""
         if reasoning:
             yield from self._flushed(self._reasoning)
             yield from self._reasoning.added(reasoning, None if content else extra)
-        if content:
+        if content or tokens:
             yield from self._reasoning.done()
             self._message.index = int(self._reasoning.has_begun)
             yield from self._flushed(self._message)
-            yield from self._message.added(content, extra)
+            yield from self._message.added(content, tokens, extra)
         elif extra is not None and not reasoning:
             if self._message.is_open or not self._may_think:
-                yield from self._message.added("", extra)
+                yield from self._message.added("", (), extra)
             elif self._reasoning.has_begun:
                 yield from self._reasoning.added("", extra)
             else:
@@ -226,7 +233,7 @@ class _AnswerEvents:
 
     def _flushed(self, events: "ReasoningEvents | _MessageEvents") -> Iterator[bytes]:
         for extra in self._waiting:
-            yield from events.added("", extra)
+            yield from (events.added("", extra) if isinstance(events, ReasoningEvents) else events.added("", (), extra))
         self._waiting = []
 
 
@@ -243,17 +250,19 @@ class _MessageEvents:
         self.index = 0
         self.is_open = False
 
-    def added(self, text: str, extra: SolutionReport | None) -> Iterator[bytes]:
-        """Yield the events for further text, and for the record of a step."""
-        if text or extra:
+    def added(self, text: str, tokens: Sequence[AnswerToken], extra: SolutionReport | None) -> Iterator[bytes]:
+        """Yield the events for further text, the tokens that are complete with it, and the record of a step."""
+        if text or tokens or extra:
             yield from self._open()
-            yield self._emit("output_text.delta", delta=text, logprobs=[], arbiter=extra, **self._path)
+            logprobs = output_tokens(tokens)
+            yield self._emit("output_text.delta", delta=text, logprobs=logprobs, arbiter=extra, **self._path)
 
     def done(self, text: str, item: OutputMessage) -> Iterator[bytes]:
         """Yield the events for the end of the text, whose message is ``item``."""
         yield from self._open()
-        yield self._emit("output_text.done", text=text, logprobs=[], **self._path)
-        yield self._emit("content_part.done", part=OutputText(text), **self._path)
+        (part,) = item.content
+        yield self._emit("output_text.done", text=text, logprobs=part.logprobs, **self._path)
+        yield self._emit("content_part.done", part=part, **self._path)
         yield self._emit("output_item.done", item=item, output_index=self.index)
 
     @property
@@ -293,6 +302,7 @@ def _begun(body: ResponseBody, task: Task) -> Response:
         metadata=body.metadata or {},
         temperature=task.sampling.temperature,
         top_p=task.sampling.top_p,
+        top_logprobs=task.top_logprobs,
         user=body.user,
         reasoning=body.reasoning,
         text=body.text,
@@ -349,7 +359,11 @@ def _said(
         yield ReasoningItem(_reasoning_item(task), ended, [ReasoningText(reasoning)])
     is_cut = content is None and status == "incomplete"
     if content or is_begun or not (solution.tool_calls or is_cut):
-        yield OutputMessage(_item(task), status, [OutputText(content or "")])
+        yield OutputMessage(
+            _item(task),
+            status,
+            [OutputText(content or "", logprobs=output_tokens(thoughts.content_tokens(solution)))],
+        )
 
 
 def _reasoning_item(task: Task) -> str:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from arbiter.config.serve_tables import Reasoning, StreamUnit
+from arbiter.protocols.answer_tokens import MOST_ALTERNATIVES
 from arbiter.protocols.tools import Effort
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -12,6 +13,9 @@ Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
 Seed = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Texts = dict[Annotated[str, msgspec.Meta(max_length=64)], Annotated[str, msgspec.Meta(max_length=512)]]
 Metadata = Annotated[Texts, msgspec.Meta(max_length=16)]
+Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
+AlternativeCount = Annotated[int, msgspec.Meta(ge=0, le=MOST_ALTERNATIVES)]
+Included = Literal["message.output_text.logprobs", "reasoning.encrypted_content"]
 Stop = Annotated[str, msgspec.Meta(min_length=1)]
 Stops = Annotated[list[Stop], msgspec.Meta(max_length=4)]
 Summary = Literal["auto", "concise", "detailed"]
@@ -166,11 +170,11 @@ class ChatBody(CommonBody, frozen=True, kw_only=True):
     prompt_cache_key: str | None = None
     safety_identifier: str | None = None
     n: Count | None = None
-    logprobs: Any = None
-    top_logprobs: Any = None
+    logprobs: bool | None = None
+    top_logprobs: AlternativeCount | None = None
     logit_bias: Any = None
-    frequency_penalty: Any = None
-    presence_penalty: Any = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
@@ -198,10 +202,10 @@ class CompletionBody(CommonBody, frozen=True, kw_only=True):
     best_of: Any = None
     echo: Any = None
     suffix: Any = None
-    logprobs: Any = None
+    logprobs: AlternativeCount | None = None
     logit_bias: Any = None
-    frequency_penalty: Any = None
-    presence_penalty: Any = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
 
 
 class ResponseBody(CommonBody, frozen=True, kw_only=True):
@@ -215,7 +219,7 @@ class ResponseBody(CommonBody, frozen=True, kw_only=True):
     background: Any = None
     context_management: Any = None
     conversation: Any = None
-    include: Any = None
+    include: list[Included] | None = None
     max_tool_calls: Any = None
     parallel_tool_calls: bool | None = None
     previous_response_id: Any = None
@@ -226,7 +230,7 @@ class ResponseBody(CommonBody, frozen=True, kw_only=True):
     text: TextOptions | None = None
     tool_choice: str | dict[str, Any] | None = None
     tools: list[dict[str, Any]] | None = None
-    top_logprobs: Any = None
+    top_logprobs: AlternativeCount | None = None
     truncation: Any = None
 
 

@@ -111,6 +111,7 @@ class Shadows(EventFolder):
             audit=0.0,
             seed_key=task.seed_name,
             tags={**task.tags, TAG: task.id},
+            top_logprobs=None,
         )
         try:
             steps = self._arbiter.steps(shadow)

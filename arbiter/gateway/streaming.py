@@ -19,11 +19,12 @@ from arbiter.gateway.middleware import after, key_of
 from arbiter.gateway.request_mapping import named_field
 from arbiter.gateway.response_schemas import TextSoFar, check
 from arbiter.gateway.schemas import Extras
+from arbiter.gateway.sent_tokens import SentTokens
 from arbiter.gateway.spend_caps import AT_CAP, is_capped
 from arbiter.library.streams import Pieces, Steps
 from arbiter.protocols.errors import ClosedError, ConfigError, RequestError
 from arbiter.protocols.messages import Task
-from arbiter.protocols.records import Solution, StepPiece, StepRecord
+from arbiter.protocols.records import AnswerToken, Solution, StepPiece, StepRecord
 
 PING_SECONDS = 15
 """The time in seconds between two comments, which keep the connection open during a long step."""
@@ -32,12 +33,13 @@ PING_SECONDS = 15
 class AnswerPart(msgspec.Struct, frozen=True):
     """The text that a step adds or, with ``solution``, the remaining text of a problem that has ended.
 
-    Without both, it is the text of a piece.
+    Without both, it is the text of a piece. ``tokens`` are the tokens that are complete with it, if they are requested.
     """
 
     text: str
     step: StepRecord | None = None
     solution: Solution | None = None
+    tokens: tuple[AnswerToken, ...] = ()
 
     @property
     def is_seen(self) -> bool:
@@ -58,6 +60,7 @@ class AnswerStream:
         self._started: float | None = None  # until there is a text
         self._steps: Steps | Pieces = (context.arbiter.pieces if unit == "tokens" else context.arbiter.steps)(task)
         self._text = TextSoFar(task.separator, task.stop)
+        self._tokens = SentTokens()
         self._first: AnswerPart | None = None
         self._is_capped = False
 
@@ -133,9 +136,11 @@ class AnswerStream:
         if isinstance(step, StepPiece):
             return AnswerPart(self._text.add_piece(step))
         if step is not None:
-            return AnswerPart(self._text.add(step), step)
+            text = self._text.add(step)
+            return AnswerPart(text, step, tokens=self._tokens.add(step, text))
         solution = check(self._steps.solution)
-        return AnswerPart(self._text.end(solution), None, solution)
+        text = self._text.end(solution)
+        return AnswerPart(text, None, solution, self._tokens.end(text))
 
 
 class AnswerStreams:

@@ -14,6 +14,7 @@ from inspect_ai.model import (
     ChatMessage,
     ChatMessageAssistant,
     GenerateConfig,
+    Logprobs,
     ModelAPI,
     ModelOutput,
     ModelUsage,
@@ -25,6 +26,7 @@ from arbiter.config.config import Config, load_config
 from arbiter.config.run_tables import RunType
 from arbiter.data.conversation import Message
 from arbiter.exports.eval_usage import usage_of
+from arbiter.gateway.logprob_schemas import output_tokens
 from arbiter.gateway.response_schemas import Reporter, finish_of
 from arbiter.gateway.response_schemas import usage_of as usage_by_model
 from arbiter.gateway.schemas import Extras
@@ -39,6 +41,8 @@ _SAMPLING = {
     "max_tokens": "max_tokens",
     "temperature": "temperature",
     "top_p": "top_p",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
     "seed": "seed",
     "stop_seqs": "stop",
 }
@@ -66,12 +70,8 @@ _NEUTRAL: dict[str, object] = {
     "best_of": 1,
     "extra_body": {},
     "extra_headers": {},
-    "frequency_penalty": 0,
     "logit_bias": {},
-    "logprobs": False,
     "num_choices": 1,
-    "presence_penalty": 0,
-    "top_logprobs": 0,
 }
 """Values without effect. All other values of these options, and all other options, are refused."""
 
@@ -151,7 +151,9 @@ class ArbiterAPI(ModelAPI):
             model=name,
             choices=[
                 ChatCompletionChoice(
-                    message=message, stop_reason="stop" if finish_of(solution) == "stop" else "max_tokens"
+                    message=message,
+                    stop_reason="stop" if finish_of(solution) == "stop" else "max_tokens",
+                    logprobs=_logprobs(solution),
                 )
             ],
             usage=ModelUsage(**usage_of(solution.usage)),
@@ -186,13 +188,23 @@ def _overrides(config: GenerateConfig, configured: Config) -> Overrides:
     ``ConfigError`` naming the option that cannot be honoured.
     """
     given = {name: value for name, value in config.model_dump(exclude_none=True).items() if value is not None}
+    logprobs, top = given.pop("logprobs", False), given.pop("top_logprobs", 0)
+    if top and not logprobs:
+        raise ConfigError("top_logprobs requires logprobs: set logprobs to true, or leave top_logprobs out")
     for name, value in given.items():
         if name not in _SAMPLING and name not in _ELSEWHERE and value != _NEUTRAL.get(name):
             raise ConfigError(f"{name} cannot be honoured by arbiter: leave it out (supported: {', '.join(_SAMPLING)})")
     overrides: dict[str, Any] = {override: given[option] for option, override in _SAMPLING.items() if option in given}
     if "seed" not in overrides and overrides.get("temperature", configured.sampling.temperature) > 0:
         overrides["seed"] = secrets.randbelow(2**31)
-    return cast("Overrides", overrides)
+    return cast("Overrides", {**overrides, **({"top_logprobs": top} if logprobs else {})})
+
+
+def _logprobs(solution: Solution) -> Logprobs | None:
+    """Return the tokens of an answer; None if they were not requested. inspect_ai has no field for their authors."""
+    if solution.tokens is None:
+        return None
+    return Logprobs.model_validate({"content": msgspec.to_builtins(output_tokens(solution.tokens))})
 
 
 def _message(index: int, message: ChatMessage) -> Message:

@@ -247,6 +247,8 @@ class Arbiter:
         task = self._tasks.make(question, overrides)
         self._check(overrides.get("run_type"), task.policy)
         self._open().models.require_rules(task)
+        if task.top_logprobs is not None:
+            self._open().models.require_logprobs(task.policy)
         return task
 
     def thought_opening(self, task: Task) -> ThoughtOpening | None:

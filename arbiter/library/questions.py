@@ -15,6 +15,7 @@ from arbiter.data.conversation import Message, conversation, texts_of
 from arbiter.data.offered_tools import ToolLike, answer_rules
 from arbiter.data.tasks import make_task
 from arbiter.library.answer_schema import Schema, schema_text
+from arbiter.protocols.answer_tokens import MOST_ALTERNATIVES
 from arbiter.protocols.errors import ConfigError, DataError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Policy
@@ -33,6 +34,10 @@ class Overrides(TypedDict, total=False):
     - ``max_steps`` and ``max_tokens`` limit the problem, and ``step_tokens`` limits a step; each is 1 or more.
     - ``deadline`` is in seconds after the problem enters the ring, above 0; None for no deadline.
     - ``temperature`` is 0 or more, and ``top_p`` is in (0, 1].
+    - ``presence_penalty`` and ``frequency_penalty`` are from −2 to 2 (``Sampling``). With one that is not 0, no draft
+      is verified.
+    - ``top_logprobs`` requests the tokens of the answer (``Solution.tokens``) with their log-probabilities, and so many
+      alternatives for each, from 0 to 20. No draft is then verified. None requests none.
     - ``seed`` decides the sampling. Equal questions with equal seeds get equal answers.
     - ``stop`` are texts that end the answer. The answer ends before the first of them that appears in it completely.
     - ``tags`` are the caller's labels for the log.
@@ -60,6 +65,9 @@ class Overrides(TypedDict, total=False):
     deadline: float | None
     temperature: float
     top_p: float
+    presence_penalty: float
+    frequency_penalty: float
+    top_logprobs: int | None
     seed: int
     stop: Sequence[str]
     tags: Mapping[str, str]
@@ -110,6 +118,7 @@ class TaskFactory:
             seed=given.get("seed", plain.seed),
             stop=tuple(given.get("stop", ())),
             tags=given.get("tags", {}),
+            top_logprobs=given.get("top_logprobs"),
         )
 
     def rule(self, run_type: RunType | None, threshold: float | None) -> Policy:
@@ -165,7 +174,9 @@ def _checked(overrides: Overrides) -> dict[str, Any]:
     rules = _rules(overrides, given.get("parallel_tool_calls", True))
     effort: Effort | None = given.get("reasoning_effort")
     given["rules"] = rules if effort is None else msgspec.structs.replace(rules or AnswerRules(), effort=effort)
-    stop, tags = given.get("stop", ()), given.get("tags", {})
+    stop, tags, top = given.get("stop", ()), given.get("tags", {}), given.get("top_logprobs")
+    if top is not None and not 0 <= top <= MOST_ALTERNATIVES:
+        raise ConfigError(f"top_logprobs must be from 0 to {MOST_ALTERNATIVES}, but it is {top}")
     if not all(stop):
         raise ConfigError("stop: a text must not be empty")
     for name, texts in (("stop", stop), ("tags", (*tags, *tags.values()))):

@@ -78,6 +78,9 @@ _LATER = (
 )
 """Keys that logs of earlier versions lack. They are left out while unset, so that those runs can be resumed."""
 
+_LATER_NUMBERS = ("sampling.frequency_penalty", "sampling.presence_penalty")
+"""As ``_LATER``, of numbers: left out while they are 0."""
+
 _GRADER, _USUAL_GRADER = "data.grader", "math"
 _USUAL_GRADERS = [
     " and ".join(names) for size in (1, 2, 3) for names in combinations(("calls", "choice", "math"), size)
@@ -105,7 +108,7 @@ def identity(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
     called, names = {f"models.{name}." for name in config.called_tables()}, list(target_names(config.policy().targets))
     keys = {key: value for key, value in flat(config).items() if _decides(key, config.run_type, called)}
     return {
-        **{key: value for key, value in keys.items() if value not in (None, (), []) or not _matches(key, _LATER)},
+        **{key: value for key, value in keys.items() if not _is_later(key, value)},
         **({"models.targets": names} if names else {}),
         **({} if config.confidence_metric is None else {"confidence": config.confidence_metric}),
         **({"whole_blocks": True} if has_whole_blocks(config) else {}),
@@ -194,6 +197,11 @@ def _matches(key: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(key, pattern) for pattern in patterns)
 
 
+def _is_later(key: str, value: object) -> bool:
+    """Return whether logs of earlier versions lack the key, which is unset."""
+    return (value in (None, (), []) and _matches(key, _LATER)) or (value == 0 and key in _LATER_NUMBERS)
+
+
 def _is_of_config(key: str) -> bool:
     """Return whether the recorded ``key`` is that of a configuration, not of the problems or of a sweep."""
     of_problems = key.startswith("data.") and not key.startswith(("data.judge.", "data.sandbox."))
@@ -213,7 +221,7 @@ def _grader(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
     name = grader_name(config, problems)
     used = {"code": ("data.sandbox.",), "judge": ("data.judge.", f"models.{config.data.judge.model}.")}.get(name, ())
     keys = {key: value for key, value in flat(config).items() if key.startswith(used) and not is_operational(key)}
-    decides = {key: value for key, value in keys.items() if value not in (None, (), []) or not _matches(key, _LATER)}
+    decides = {key: value for key, value in keys.items() if not _is_later(key, value)}
     return {} if name == _USUAL_GRADER else {_GRADER: name, **decides}
 
 

@@ -40,6 +40,7 @@ def without_text(solution: Solution) -> Solution:
                     text=redacted(one.text),
                     calls=_hidden_calls(one.calls, bool(one.valid)),
                     violation=_hidden(one.violation),
+                    tokens=None,
                 )
                 for one in step.candidates
             ),
@@ -92,7 +93,8 @@ def _without_text(payload: events.AnyPayload) -> events.AnyPayload:
             )
         case events.CallGenerated(text=text, calls=calls, valid=valid, violation=violation):
             hidden_calls = _hidden_calls(calls, bool(valid))
-            return replace(payload, text=redacted(text), calls=hidden_calls, violation=_hidden(violation))
+            # a digest of so short a text as that of a token would be no secret
+            return replace(payload, text=redacted(text), calls=hidden_calls, violation=_hidden(violation), tokens=None)
         case events.Graded(judgement=judgement):
             hidden_judgement = judgement and judgement_without_text(judgement)
             return replace(payload, answer=None, reason=None, reference=None, judgement=hidden_judgement)

@@ -197,6 +197,7 @@ def _candidate(author: Author, made: events.CallGenerated, sample: int = 0, targ
         calls=made.calls,
         valid=made.valid,
         violation=made.violation,
+        tokens=made.tokens,
     )
 
 

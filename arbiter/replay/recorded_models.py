@@ -32,6 +32,7 @@ def as_generation(made: CallGenerated) -> Generation:
         valid=made.valid,
         violation=made.violation,
         tries=made.tries,
+        tokens=made.tokens,
     )
 
 

@@ -47,6 +47,7 @@ def task_of(problem: ProblemHistory, policy: Policy | None = None) -> Task:
         stop=given.stop,
         seed_key=given.seed_key,
         tags=given.tags,
+        top_logprobs=given.top_logprobs,
     )
 
 

@@ -46,6 +46,8 @@ def key_of(request: Request, annotated: Collection[str]) -> bytes:
         noise = (request.temperature, request.top_p, request.seed) if request.temperature else ()
         parts = (writer, context, request.separator, request.max_tokens, noise, request.confidence)
         parts += (request.constraint,) if request.constraint else ()
+        parts += (request.presence_penalty, request.frequency_penalty) if request.penalizes else ()
+        parts += ({"top_logprobs": request.top_logprobs},) if request.top_logprobs is not None else ()
     return hashlib.blake2b(msgspec.json.encode(parts), digest_size=16).digest()
 
 

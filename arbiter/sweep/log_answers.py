@@ -139,6 +139,9 @@ def _generation(
         seed=step_seed(task.seed, name, step, role, sample),
         confidence=task.policy.get("confidence") if role == "draft" else None,
         target=problem.target_of(call),
+        presence_penalty=task.sampling.presence_penalty,
+        frequency_penalty=task.sampling.frequency_penalty,
+        top_logprobs=task.top_logprobs,
     )
 
 

@@ -100,8 +100,9 @@ def test_a_step_is_streamed_only_if_nothing_can_reject_it(policy: Policy, expect
         ({"limits": Limits(deadline=60.0)}, False),
         ({"transcript": Transcript("q", rules=AnswerRules((Tool("add"),)))}, False),
         ({"transcript": Transcript("q", rules=AnswerRules(schema="{}"))}, False),
+        ({"top_logprobs": 0}, False),
     ],
-    ids=["drafted ahead", "a deadline", "tools", "a schema"],
+    ids=["drafted ahead", "a deadline", "tools", "a schema", "log-probabilities"],
 )
 def test_no_step_is_streamed_that_may_be_dropped_or_requested_again(
     policy: Policy, author: Author, fields: dict[str, object], is_ahead: bool

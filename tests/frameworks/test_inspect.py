@@ -128,8 +128,6 @@ def test_a_model_that_is_used_again_on_another_event_loop_is_opened_again(questi
     ("config", "name"),
     [
         (GenerateConfig(num_choices=2), "num_choices"),
-        (GenerateConfig(logprobs=True), "logprobs"),
-        (GenerateConfig(frequency_penalty=0.5), "frequency_penalty"),
         (GenerateConfig(reasoning_effort="high"), "reasoning_effort"),
         (GenerateConfig(top_k=5), "top_k"),
         (GenerateConfig(extra_body={"arbiter": {"max_steps": 1}}), "extra_body"),
@@ -139,6 +137,20 @@ def test_a_model_that_is_used_again_on_another_event_loop_is_opened_again(questi
 def test_what_cannot_be_honoured_is_an_error_of_the_sample(evaluated, config: GenerateConfig, name: str) -> None:
     log = evaluated("arbiter/pocket", **config.model_dump(exclude_none=True))
     assert f"{name} cannot be honoured" in error(log)
+
+
+def test_an_answer_has_its_tokens_and_is_written_with_penalties(question: str) -> None:
+    model = get_model("arbiter/pocket", config=GenerateConfig(logprobs=True, top_logprobs=2, presence_penalty=0.1))
+    answer = asyncio.run(model.generate(question))
+    tokens = answer.choices[0].logprobs.content
+    assert "".join(token.token for token in tokens) == answer.completion
+    assert all(token.logprob <= 0 and len(token.top_logprobs) == 2 for token in tokens)
+    assert asyncio.run(get_model("arbiter/pocket").generate(question)).choices[0].logprobs is None
+
+
+def test_alternatives_without_log_probabilities_are_an_error_of_the_sample(evaluated) -> None:
+    log = evaluated("arbiter/pocket", top_logprobs=2)
+    assert "top_logprobs requires logprobs" in error(log)
 
 
 def test_tools_and_images_are_errors_of_the_sample(evaluated, question: str, the_answer: str) -> None:

@@ -35,6 +35,17 @@ def test_a_chat_has_the_answer_and_its_tokens_whole_and_in_parts(
     assert sum(chunks[1:], chunks[0]).usage_metadata["total_tokens"] == whole.usage_metadata["total_tokens"] > 0
 
 
+def test_a_chat_has_its_tokens_in_its_metadata(endpoint, question: str) -> None:
+    chat = ChatOpenAI(model="arbiter", logprobs=True, top_logprobs=1, **endpoint)
+    whole = chat.invoke(question)
+    tokens = whole.response_metadata["logprobs"]["content"]
+    assert "".join(token["token"] for token in tokens) == whole.text
+    assert {token["arbiter"]["author"] for token in tokens} == {"draft", "target"}
+    chunks = list(chat.stream(question))
+    streamed = sum(chunks[1:], chunks[0]).response_metadata["logprobs"]["content"]
+    assert [token["token"] for token in streamed] == [token["token"] for token in tokens]
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_a_completion_has_the_answer_whole_and_in_parts(model: str, endpoint, question: str, the_answer: str) -> None:
     completion = OpenAI(model=model, **endpoint)

@@ -51,6 +51,41 @@ def test_the_helper_for_streams_puts_the_chunks_together(client: Any, messages: 
         assert the_answer in stream.get_final_completion().choices[0].message.content
 
 
+def test_a_chat_has_its_tokens_and_each_names_its_author(client: Any, messages: Any) -> None:
+    fields = {"model": "arbiter", "messages": messages, "logprobs": True, "top_logprobs": 2}
+    (choice,) = client.chat.completions.create(**fields).choices
+    tokens = choice.logprobs.content
+    assert "".join(token.token for token in tokens) == choice.message.content
+    assert bytes(byte for token in tokens for byte in token.bytes).decode() == choice.message.content
+    assert {token.arbiter["author"] for token in tokens} == {"draft", "target"}
+    assert all(token.top_logprobs[0].logprob >= token.top_logprobs[1].logprob for token in tokens)
+    with client.chat.completions.stream(**fields) as stream:
+        streamed = stream.get_final_completion().choices[0].logprobs.content
+    assert [token.token for token in streamed] == [token.token for token in tokens]
+
+
+def test_completions_and_responses_have_their_tokens(client: Any, question: str) -> None:
+    (choice,) = client.completions.create(model="arbiter", prompt=question, logprobs=1).choices
+    assert "".join(choice.logprobs.tokens) == choice.text
+    assert [max(top, key=top.get) for top in choice.logprobs.top_logprobs] == choice.logprobs.tokens  # at temperature 0
+    include: Any = ["message.output_text.logprobs"]
+    answer = client.responses.create(model="arbiter", input=question, include=include, top_logprobs=1)
+    (part,) = answer.output[0].content
+    assert "".join(token.token for token in part.logprobs) == part.text == choice.text
+    streamed: list[str] = []
+    for event in client.responses.create(model="arbiter", input=question, include=include, stream=True):
+        if event.type == "response.output_text.delta":
+            streamed += [token.token for token in event.logprobs]
+    assert "".join(streamed) == part.text
+
+
+def test_a_penalty_changes_what_is_written_and_verifies_no_draft(client: Any, messages: Any) -> None:
+    plain = client.chat.completions.create(model="arbiter", messages=messages)
+    penalized = client.chat.completions.create(model="arbiter", messages=messages, frequency_penalty=2.0)
+    assert penalized.choices[0].message.content != plain.choices[0].message.content
+    assert penalized.arbiter["verification_off"] == ["frequency_penalty"]
+
+
 def test_completions_answer_each_of_several_prompts(client: Any, question: str, the_answer: str) -> None:
     answer = client.completions.create(model="arbiter", prompt=[question, "Compute 12+30."])
     assert [the_answer in choice.text for choice in answer.choices] == [True, False]

@@ -16,7 +16,7 @@ from tests.servers.engines import EVERYTHING, POCKET, SCORERS, WRITER, Engine
 from tests.servers.scribe import make_scribe
 from tests.servers.starting import Running, free_ports, started
 
-pytest.register_assert_rewrite("tests.servers.rules", "tests.servers.scoring_rules")
+pytest.register_assert_rewrite("tests.servers.rules", "tests.servers.scoring_rules", "tests.servers.token_rules")
 
 FOLDER = Path(__file__).parent
 RAN_AGAINST = pytest.StashKey[dict[str, str]]()

@@ -16,6 +16,7 @@ from tests.servers.asking import Model
 from tests.servers.engines import SGLANG
 from tests.servers.rules import GenerationRules
 from tests.servers.scoring_rules import ScoringRules
+from tests.servers.token_rules import TokenRules
 
 ENGINE = SGLANG
 PROBLEMS = 40
@@ -23,6 +24,10 @@ ROLES = ["draft", "target", "router"]
 
 
 class TestGenerationBehindSglang(GenerationRules):
+    pass
+
+
+class TestTokensBehindSglang(TokenRules):
     pass
 
 

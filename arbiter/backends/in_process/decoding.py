@@ -5,8 +5,8 @@ Each row draws its sampling noise from the seed of its request, so the other row
 A proposed step is read together with its prompt. The model's own choice after each proposed token shows the prefix that
 the model would have written itself. That prefix is kept, and the rest is discarded.
 
-A row whose confidence is requested takes the log-probabilities of its tokens from the raw logits: temperature and
-``top_p`` do not affect them. Such a row reads no proposal.
+A row whose confidence or whose tokens are requested takes the log-probabilities of its tokens from the raw logits:
+temperature, ``top_p`` and penalties do not affect them. Such a row reads no proposal, nor does one with penalties.
 
 A row under a constraint chooses among the tokens that the constraint allows. No separator ends its step, because the
 JSON may contain it, and it reads no proposal.
@@ -28,6 +28,8 @@ from arbiter.backends.in_process.continuous_batching import Engine, Outputs
 from arbiter.backends.in_process.llama import LlamaModel
 from arbiter.backends.in_process.model_loading import Loaded, too_long
 from arbiter.backends.in_process.token_drawing import draw
+from arbiter.backends.in_process.token_penalties import TokenPenalties
+from arbiter.backends.in_process.token_records import TokenNames, TokenRecords
 from arbiter.backends.loop_calls import running_soon
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.step_tokens import SeparatorTokens, StepTokens, agreed_tokens, agreement, proposed_tokens
@@ -47,6 +49,7 @@ class InProcessGenerator:
         self._loaded = loaded
         self._template = template
         self._completing: dict[str, SeparatorTokens] = {}  # by separator
+        self._names = TokenNames(loaded.texts)
         self.engine = Engine(loaded.model, self._start, largest_batch, loaded.cache_bytes, loaded.turn)
 
     async def generate(self, request: GenerationRequest) -> Generation:
@@ -123,10 +126,18 @@ class InProcessGenerator:
                 f"{self._loaded.model.context}: shorten the question, or use a model with a longer context"
             )
         mask = None if ask.constraint is None else self._constraints.mask(ask.constraint)
+        records = None if ask.top_logprobs is None else TokenRecords(self._names, ask.top_logprobs)
         if mask is None:
-            return _StepRow(ask, prompt, self._proposed(ask, room), self._step(ask.separator, room))
+            proposed, step = self._proposed(ask, room), self._step(ask.separator, room)
+            return _StepRow(ask, prompt, proposed, step, records, self._penalties(ask))
         step = StepTokens(self._loaded.texts, ask.separator, self._loaded.ends, room, completing=())
-        return _StepRow(ask, prompt, [], step, mask)
+        return _StepRow(ask, prompt, [], step, records, self._penalties(ask), mask)
+
+    def _penalties(self, ask: GenerationRequest) -> TokenPenalties | None:
+        if not ask.penalizes:
+            return None
+        written = self._loaded.texts.encode(ask.written, special=False)
+        return TokenPenalties(ask.presence_penalty, ask.frequency_penalty, written)
 
     @property
     def without_constraints(self) -> str | None:
@@ -154,7 +165,8 @@ class InProcessGenerator:
         return StepTokens(texts, separator, self._loaded.ends, room, completing)
 
     def _proposed(self, ask: GenerationRequest, room: int) -> list[int]:
-        if ask.proposal is None or ask.confidence is not None or self._loaded.model.slots is None:
+        has_records = ask.confidence is not None or ask.top_logprobs is not None
+        if ask.proposal is None or has_records or ask.penalizes or self._loaded.model.slots is None:
             return []
         return proposed_tokens(self._loaded.texts, ask.proposal.text, ask.proposal.stop_reason, ask.separator, room)
 
@@ -169,7 +181,8 @@ class _StreamedRequest(NamedTuple):
 class _StepRow:
     """A step while it is written. ``proposed`` has the tokens of a step to check; it may be empty.
 
-    ``mask`` is the constraint, if there is one. ``say`` takes the text so far, after each pass.
+    ``records`` takes the tokens, if they are requested. ``mask`` is the constraint, if there is one. ``say`` takes the
+    text so far, after each pass.
     """
 
     say: Say | None = None
@@ -180,6 +193,8 @@ class _StepRow:
         prompt: list[int],
         proposed: list[int],
         step: StepTokens,
+        records: TokenRecords | None,
+        penalties: TokenPenalties | None,
         mask: "TokenMask | None" = None,
     ) -> None:
         self.ids = [*prompt, *proposed]
@@ -190,6 +205,8 @@ class _StepRow:
         self._prompt = len(prompt)
         self._proposed = proposed
         self._step = step
+        self._records = records
+        self._penalties = penalties
         self._mask = mask
         self._noise = random.Random(ask.seed)
         self._logprobs: list[float] = []
@@ -204,8 +221,7 @@ class _StepRow:
             self.read = self._prompt + len(tokens) - 1
             del self.ids[self.read :]
             self.shown = 1
-        if self._ask.confidence is not None:
-            self._record(outputs, last, tokens[0])
+        self._record(outputs, last, tokens[0])
         if self._step.take(tokens):
             return True
         if self._mask is not None and self._mask.take(tokens[0]):
@@ -221,22 +237,34 @@ class _StepRow:
         assert step.ending is not None  # noqa: S101 - only called for finished rows
         overhead = Usage(prompt_tokens=found.proposed - found.matched) if found else Usage()
         usage = Usage(self._prompt, len(step.tokens), self.reused)
-        return Generation(step.text, step.ending, usage, overhead, found, confidence=self._confidence())
+        tokens = self._records and self._records.tokens(step.tokens, self._whole)
+        return Generation(step.text, step.ending, usage, overhead, found, confidence=self._confidence(), tokens=tokens)
+
+    @property
+    def _whole(self) -> str:
+        """The text of the step, with the separator that ends it."""
+        return self._step.text + self._ask.separator if self._step.ending == "separator" else self._step.text
 
     def _next(self, outputs: Outputs, last: int) -> int:
         ask = self._ask
-        if self._mask is None and ask.temperature == 0:
+        if self._mask is None and self._penalties is None and ask.temperature == 0:
             return outputs.choices[last]
         logits: Tensor = outputs.values[last]
+        if self._penalties is not None:
+            logits = self._penalties.applied(logits)
         if self._mask is not None:
             logits = self._mask.allowed(logits)
         return draw(logits, ask.temperature, ask.top_p, self._noise) if ask.temperature else int(logits.argmax())
 
     def _record(self, outputs: Outputs, last: int, token: int) -> None:
-        """Record what the confidence needs of the distribution that ``token`` was taken from."""
+        """Record ``token``, and what the confidence needs of the distribution that it was taken from."""
+        if self._penalties is not None:
+            self._penalties.take(token)
+        if self._records is not None:
+            self._records.add(outputs.logprobs[last], token)
         if self._ask.confidence == "mean":
             self._logprobs.append(float(outputs.logprobs[last, token]))
-        elif self._entropy is None:
+        elif self._ask.confidence == "first" and self._entropy is None:
             self._entropy = outputs.entropies[last]
 
     def _confidence(self) -> float | None:

@@ -32,6 +32,7 @@ from arbiter.backends.served.draft_memory import DraftMemory
 from arbiter.backends.served.logprobs import Logprobs, alternatives, alternatives_option, confidence_of
 from arbiter.backends.served.prompt_form import PromptForm, as_text
 from arbiter.backends.served.transport import TemporaryError, Transport
+from arbiter.backends.served.written_tokens import written_tokens_of
 from arbiter.config.model_tables import Engine
 from arbiter.protocols.errors import BackendError, ContextTooLongError
 from arbiter.protocols.ports import Generation, GenerationRequest, Say
@@ -48,6 +49,10 @@ _AHEAD = 1 << 20  # more than the number of problems in flight
 WITHOUT_PENALTIES = {"presence_penalty": 0, "frequency_penalty": 0, "repetition_penalty": 1}
 """Sent to a target that checks proposals: the choices that it shows are without penalties, and some servers take
 default penalties from the model's generation settings."""
+
+
+class MissingLogprobsError(BackendError):
+    """An answer lacks the log-probabilities that were requested."""
 
 
 class ServedGenerator:
@@ -109,6 +114,16 @@ class ServedGenerator:
         return self._signs.engine in ("sglang", "vllm")
 
     @property
+    def without_logprobs(self) -> str | None:
+        """Why the server cannot return the log-probabilities of all tokens of a step; None if that is not known."""
+        if self._signs.engine != "llama.cpp":
+            return None
+        return (
+            f"{self._transport.address.url} is served by llama.cpp, which leaves out the tokens before and in the "
+            "separator. Serve the model with sglang or vLLM, or run it in process"
+        )
+
+    @property
     def continued(self) -> chat_hosts.Continued | None:
         """How a host of chat completions continues a partial answer; None for ``/v1/completions``."""
         return self._chats.continued if self._chats else None
@@ -128,7 +143,7 @@ class ServedGenerator:
         if constraint is not None:
             try:
                 return await self._written(request, constraint)
-            except (TemporaryError, ContextTooLongError):
+            except (TemporaryError, ContextTooLongError, MissingLogprobsError):
                 raise
             except BackendError as error:
                 self._constraints.refused(error)
@@ -157,7 +172,10 @@ class ServedGenerator:
     ) -> Generation:
         sampling: dict[str, Any] = {"temperature": request.temperature, **priority_of(request, self._priority)}
         sampling |= {"top_p": request.top_p, "seed": request.seed} if request.temperature > 0 else self._greedily
-        is_plain = constraint is None and say is None  # no head scores a step that is passed on as it is written
+        if request.penalizes:
+            sampling |= {name: getattr(request, name) for name in ("presence_penalty", "frequency_penalty")}
+        # No head scores a step that is passed on as it is written.
+        is_plain = constraint is None and not request.penalizes and say is None
         remembers = self._memory is not None and request.temperature == 0 and is_plain
         ends = {"stop": [request.separator]} if constraint is None else constraint
         options = {**ends, **self._logprobs(request, remembers), **sampling, **self._marks(request)}
@@ -180,11 +198,14 @@ class ServedGenerator:
         confidence = self._confidence(request, choice, text) if request.confidence else None
         kept = _kept(usage, len(text + request.separator), len(choice.text))
         rest = Usage(completion_tokens=usage.completion_tokens - kept.completion_tokens)
-        return Generation(text=text, stop_reason=ending, usage=kept, overhead=spent + rest, confidence=confidence)
+        step = Generation(text=text, stop_reason=ending, usage=kept, overhead=spent + rest, confidence=confidence)
+        return self._with_tokens(step, request, choice.logprobs)
 
     def _logprobs(self, request: GenerationRequest, remembers: bool) -> dict[str, Any]:
         """Return the fields that request the log-probabilities that ``request`` or the memory needs."""
         count = alternatives(request.confidence or ("mean" if remembers else None))
+        if request.top_logprobs is not None:
+            count = max(count, request.top_logprobs, 1)  # some servers take 0 for none at all
         if not count:
             return {}
         return chat_hosts.chat_logprobs(count) if self._chats else alternatives_option(count, self._hosted)
@@ -201,12 +222,26 @@ class ServedGenerator:
         found = confidence_of(logprobs, request.confidence or "mean", text + request.separator) if logprobs else None
         if found is None:
             where = self._transport.address.at(self._path)
-            raise BackendError(
+            raise MissingLogprobsError(
                 f"{where} answered without log-probabilities, which the draft's confidence needs. Serve the "
                 "draft with an engine that returns `logprobs` (sglang, vLLM, llama.cpp), or run it in process; a "
                 "'generate' run does not need them if `confidence` is left out"
             )
         return found
+
+    def _with_tokens(self, step: Generation, request: GenerationRequest, logprobs: Logprobs | None) -> Generation:
+        """Return ``step`` with its tokens, if they are requested. Raises ``MissingLogprobsError`` without them."""
+        if request.top_logprobs is None:
+            return step
+        whole = step.text + request.separator if step.stop_reason == "separator" else step.text
+        tokens = written_tokens_of(logprobs or Logprobs(), whole, request.top_logprobs)
+        if tokens is None:
+            raise MissingLogprobsError(
+                f"{self._transport.address.at(self._path)} answered without a log-probability for each token of its "
+                "text, with the separator after it. Leave log-probabilities out of the request, or serve the model "
+                "with sglang or vLLM, or run it in process"
+            )
+        return msgspec.structs.replace(step, tokens=tokens)
 
     async def _ending_by_probe(self, request: GenerationRequest, written: str) -> tuple[StopReason, Usage]:
         """Return ``end`` if the model writes nothing after the step ``written``, at temperature 0, without stop texts.

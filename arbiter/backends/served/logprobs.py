@@ -6,17 +6,23 @@ sglang, vLLM and hosted endpoints return them in the form of completions (``toke
 
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import msgspec
 
 from arbiter.backends.confidence import TOP, entropy_confidence, mean_confidence
 from arbiter.protocols.records import ConfidenceMetric
 
+Byte = Annotated[int, msgspec.Meta(ge=0, le=255)]
 
-class _Token(msgspec.Struct, frozen=True):
+
+class NamedToken(msgspec.Struct, frozen=True):
+    """A token in the form of chat completions: the text and the ``bytes`` that it has alone."""
+
     token: str
     logprob: float | None = None
-    top_logprobs: "list[_Token | None] | None" = None
+    top_logprobs: "list[NamedToken | None] | None" = None
+    bytes: list[Byte] | None = None
 
 
 class Logprobs(msgspec.Struct, frozen=True):
@@ -25,7 +31,7 @@ class Logprobs(msgspec.Struct, frozen=True):
     tokens: list[str] | None = None
     token_logprobs: list[float | None] | None = None
     top_logprobs: list[Mapping[str, float | None] | None] | None = None
-    content: list[_Token] | None = None
+    content: list[NamedToken] | None = None
 
 
 def alternatives_option(count: int, hosted: bool) -> dict[str, int]:

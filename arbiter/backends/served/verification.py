@@ -67,6 +67,11 @@ class VerifyingGenerator:
         self._dialect = LOGPROB_DIALECTS[checks.engine]
         self.context = checks.context
 
+    @property
+    def without_logprobs(self) -> str | None:
+        """Why the server cannot return log-probabilities; None if it can, or if that is not known."""
+        return self._plain.without_logprobs
+
     def prompt_tokens(self, transcript: Transcript, separator: str) -> int | None:
         """Return the number of tokens in the prompt; None if the tokenizer is not known."""
         return self._plain.prompt_tokens(transcript, separator)
@@ -81,7 +86,8 @@ class VerifyingGenerator:
 
     async def _write(self, request: GenerationRequest, say: Say | None) -> Generation:
         rules = request.transcript.rules
-        if request.proposal is None or request.temperature > 0 or (rules and self._template.calls in SPECIAL_MARKS):
+        is_exact = request.temperature == 0 and not request.penalizes and request.top_logprobs is None
+        if request.proposal is None or not is_exact or (rules and self._template.calls in SPECIAL_MARKS):
             return await written_by(self._plain, request, say)
         texts = self._checks.texts
         text = self._template.render(request.transcript, request.separator)

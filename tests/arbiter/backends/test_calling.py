@@ -14,6 +14,7 @@ from arbiter.backends.fences import open_fence
 from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.backends.token_texts import FastTokenTexts
 from arbiter.backends.whole_blocks import in_whole_blocks
+from arbiter.protocols.answer_tokens import WrittenToken
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle
 from arbiter.protocols.records import Step, Transcript, Usage
 from arbiter.protocols.tools import AnswerRules, Tool
@@ -187,3 +188,25 @@ def test_a_model_without_a_form_says_why_it_cannot_be_offered_tools() -> None:
     assert CallingGenerator(model, None, "set prompt").without_tools == "set prompt"
     assert unwrapped(CallingGenerator(model, None)) is model
     assert unwrapped(model) is model
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"I add.\n{CALL}", "I add."),
+        (f"I add.\n{CALL}\nDone.", "I add.\n"),  # the text after a call is not where the model wrote it
+        (CALL, ""),
+        ("plain", "plain"),
+        (CALL[:-5], CALL[:-5]),
+    ],
+)
+def test_the_tokens_of_a_step_are_those_of_its_text_before_a_call(text: str, expected: str) -> None:
+    tokens = tuple(WrittenToken(one, -0.5) for one in text)
+    model = ScriptedGenerator(lambda _: Generation(text, "end", Usage(9, 5), tokens=tokens))
+    request = GenerationRequest(
+        "p", 0, 0, "draft", Transcript("q", rules=RULES), "\n\n", 9, 0.0, 1.0, 0, top_logprobs=0
+    )
+    answer = anyio.run(CallingGenerator(model, FORMS["hermes"]).generate, request)
+    assert answer.tokens is not None
+    assert "".join(token.text for token in answer.tokens) == expected
+    assert answer.text.startswith(expected)

@@ -15,6 +15,7 @@ from arbiter.backends.full_context import full_context
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.backends.whole_blocks import WholeBlocks, in_whole_blocks
+from arbiter.protocols.answer_tokens import WrittenToken
 from arbiter.protocols.ports import (
     CountsPrompts,
     Generation,
@@ -320,3 +321,22 @@ def test_what_is_said_of_a_step_of_whole_blocks_is_a_beginning_of_it(
     assert step == written(model, request)
     assert all(step.text.startswith(text) for text in said)
     assert len(said) >= len(lengths)
+
+
+@pytest.mark.parametrize("most", [1000, len("```python\na = 1\n\n")])
+def test_the_tokens_of_a_step_are_those_of_all_its_parts(most: int) -> None:
+    class Tokens:
+        async def generate(self, request: GenerationRequest) -> Generation:
+            made = await Writer(f"{BLOCK}\n\nIt runs.").generate(request)
+            ended = request.separator if made.stop_reason == "separator" else ""
+            return msgspec.structs.replace(made, tokens=tuple(WrittenToken(one, -0.5) for one in made.text + ended))
+
+    step = written(WholeBlocks(Tokens(), open_fence), a_request(top_logprobs=0, max_tokens=most))
+    ended = "\n\n" if step.stop_reason == "separator" else ""
+    assert step.tokens is not None
+    assert "".join(token.text for token in step.tokens) == step.text + ended
+    assert (step.text == BLOCK) == (most == 1000)
+
+
+def test_a_step_of_which_a_part_has_no_tokens_has_none() -> None:
+    assert written(WholeBlocks(Writer(f"{BLOCK}\n\nIt runs."), open_fence), a_request()).tokens is None

@@ -22,11 +22,7 @@ ASKED: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 ASKING_FOR_MORE: dict[str, Any] = {
     "best_of": 3,
-    "logprobs": True,
-    "top_logprobs": 5,
     "echo": True,
-    "frequency_penalty": 0.5,
-    "presence_penalty": -1,
     "logit_bias": {"50256": -100},
     "functions": [{"name": "add"}],
     "function_call": {"name": "add"},
@@ -35,7 +31,6 @@ ASKING_FOR_MORE: dict[str, Any] = {
     "modalities": ["text", "audio"],
     "service_tier": "priority",
     "truncation": "auto",
-    "include": ["message.output_text.logprobs"],
     "store": True,
     "background": True,
 }

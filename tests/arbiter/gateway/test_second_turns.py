@@ -295,8 +295,8 @@ async def test_null_and_empty_settings_inside_a_refused_field_ask_for_nothing(en
 async def test_the_error_names_only_values_that_someone_would_send(endpoint: Any) -> None:
     async with endpoint() as served:
         expected = (await served.chat(prediction={"type": "content"})).json()["error"]["message"]
-        probable = (await served.chat(logprobs=True)).json()["error"]["message"]
-    assert (expected, probable) == (
+        stored = (await served.chat(store=True)).json()["error"]["message"]
+    assert (expected, stored) == (
         "prediction cannot be honoured: leave it out",
-        "logprobs cannot be honoured: leave it out, or send false",
+        "store cannot be honoured: leave it out, or send false",
     )

@@ -67,6 +67,10 @@ def test_whose_request_it_is_and_what_greedy_models_do_not_see_is_in_no_key(fiel
         {"temperature": 0.5},
         {"confidence": "mean"},
         {"author": "target", "target": "large"},
+        {"presence_penalty": 0.5},
+        {"frequency_penalty": -0.5},
+        {"top_logprobs": 0},
+        {"top_logprobs": 2},
     ],
 )
 def test_what_decides_a_step_is_in_its_key(fields: dict[str, Any]) -> None:
