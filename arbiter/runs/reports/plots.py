@@ -21,7 +21,7 @@ from arbiter.runs.results import Summary
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# The colours of Okabe and Ito, which are distinguishable with any colour vision. Markers differ as well.
+# The colours of Okabe and Ito, and two of Tol, which are distinguishable with any colour vision. Markers differ.
 STYLES: dict[RunType, tuple[str, str]] = {
     "draft": ("#E69F00", "D"),
     "target": ("#000000", "P"),
@@ -32,6 +32,8 @@ STYLES: dict[RunType, tuple[str, str]] = {
     "generate": ("#CC79A7", "v"),
     "confidence": ("#56B4E9", "*"),
     "judge": ("#F0E442", "h"),
+    "trigger": ("#882255", "<"),
+    "paced": ("#44AA99", ">"),
 }
 _MODELS: dict[Model, str] = {
     "draft": "#E69F00",

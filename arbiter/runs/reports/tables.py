@@ -17,6 +17,8 @@ _GAP = 3  # between two columns on a terminal
 _ORDER: tuple[RunType, ...] = (
     "draft",
     "confidence",
+    "trigger",
+    "paced",
     "judge",
     "rsd",
     "router",
