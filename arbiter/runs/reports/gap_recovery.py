@@ -53,6 +53,7 @@ def recovered(runs: Sequence[OutcomesOfRun], resamples: int, seed: int) -> GapRe
     if reason is not None:
         return GapRecovery(len(whole.problems), gap, reason)
     shares, parts = estimates(once.shares[0], often.shares), estimates(once.recovered[0], often.recovered)
+    types: dict[RunType, None] = {run.run_type: None for run in runs if run.run_type not in ALONE}
     return GapRecovery(
         problems=len(whole.problems),
         gap=gap,
@@ -61,11 +62,7 @@ def recovered(runs: Sequence[OutcomesOfRun], resamples: int, seed: int) -> GapRe
             for place, run in enumerate(runs)
             if run.run_type not in ALONE
         ),
-        curves=tuple(
-            _curve(run_type, _columns(runs, run_type), once, often)
-            for run_type in dict.fromkeys(run.run_type for run in runs)
-            if run_type not in ALONE
-        ),
+        curves=tuple(_curve(run_type, _columns(runs, run_type), once, often) for run_type in types),
     )
 
 
