@@ -42,7 +42,7 @@ class CheckedGenerator:
             again = await self._write(self._again(request, answer, attempt))
             spent = again.overhead + answer.usage + answer.overhead
             seconds = None if again.seconds is None or answer.seconds is None else again.seconds + answer.seconds
-            answer = msgspec.structs.replace(again, overhead=spent, seconds=seconds)
+            answer = msgspec.structs.replace(again, overhead=spent, seconds=seconds, tries=attempt + 1)
         if answer.valid is False and self._tries > 1 and not _is_cut(answer):
             raise BackendError(
                 f"the {request.author} model broke the rules of the answer in each of {TRIES} tries: {answer.violation}"

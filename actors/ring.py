@@ -76,8 +76,7 @@ class Ring:
         closed before the problem is solved.
         """
         self._models.require(task.policy, task.audit, self._factories.replaced_models)
-        if task.transcript.has_tools:
-            self._models.require_tools(task.policy)
+        self._models.require_tools(task.policy, task.transcript)
         if self._closed:
             raise ClosedError(f"problem {task.id!r} was submitted after the ring was closed")
         task = msgspec.structs.replace(task)  # a copy: the caller may submit the same task again

@@ -8,7 +8,7 @@ from arbiter.actors.controllers import Verify
 from arbiter.actors.policies import called_models, check_policy, target_names
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.ports import Generator, ModelHandle, Policy, RefusesTools, Scorer
-from arbiter.protocols.records import Model, ScoreKind
+from arbiter.protocols.records import Model, ScoreKind, Transcript
 
 
 class Models(msgspec.Struct, frozen=True):
@@ -46,16 +46,18 @@ class Models(msgspec.Struct, frozen=True):
                     f"the run calls the target {name!r}, but it is not configured: add a table [models.targets.{name}]"
                 )
 
-    def require_tools(self, policy: Policy) -> None:
-        """Raise ``ConfigError`` if a model that writes steps for ``policy`` cannot be offered tools."""
+    def require_tools(self, policy: Policy, transcript: Transcript) -> None:
+        """Raise ``ConfigError`` if ``transcript`` has tools, and a model that writes steps for ``policy`` cannot."""
+        if not transcript.has_tools:
+            return
+        offers = transcript.rules is not None and bool(transcript.rules.tools)
+        subject = "tools: the question offers them" if offers else "the conversation calls tools"
         writing = [model for model in called_models(policy, 0.0) if model in ("draft", "target")]
         names = target_names(policy.targets)
         targets = [self.targets[name] for name in names] if names else [self.target]
         for handle in [*([self.draft] if "draft" in writing else []), *(targets if "target" in writing else [])]:
             if handle is not None and isinstance(handle.port, RefusesTools) and handle.port.without_tools is not None:
-                raise ConfigError(
-                    f"the question offers tools, but a model cannot be offered tools. {handle.port.without_tools}"
-                )
+                raise ConfigError(f"{subject}, but a model cannot be offered tools. {handle.port.without_tools}")
 
 
 class RingSettings(msgspec.Struct, frozen=True):

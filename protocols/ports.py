@@ -100,6 +100,7 @@ class Generation(Record, frozen=True):
     - ``calls`` are the tools that the step calls; ``text`` then has the text before them alone. A step without calls
       whose text calls a tool in a form that cannot be read has ``valid`` False, and ``violation`` says why. Otherwise
       both are None: the ring checks the step.
+    - ``tries`` is above 1 if earlier tries to write the step broke the rules of the answer.
 
     Example::
 
@@ -117,6 +118,7 @@ class Generation(Record, frozen=True):
     calls: tuple[ToolCall, ...] = ()
     valid: bool | None = None
     violation: str | None = None
+    tries: int = 1
 
 
 class ScoreRequest(Record, frozen=True):

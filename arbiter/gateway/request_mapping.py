@@ -8,6 +8,7 @@ from typing import Any, cast
 from msgspec.structs import replace
 
 from arbiter.actors.seeds import sample_seed
+from arbiter.data.conversation import Message
 from arbiter.gateway.call_schemas import add_call, calls_and_thought, result_of
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.error_responses import closing
@@ -22,9 +23,8 @@ from arbiter.gateway.schemas import (
     ResponseBody,
 )
 from arbiter.library.arbiter import Arbiter
-from arbiter.library.conversation import Message
 from arbiter.library.questions import Overrides, Question
-from arbiter.protocols.errors import ClosedError, ConfigError, DataError, RequestError
+from arbiter.protocols.errors import ArbiterError, ClosedError, ConfigError, DataError, RequestError
 from arbiter.protocols.messages import Task
 
 _NONE = Extras()
@@ -79,8 +79,13 @@ def _task(arbiter: Arbiter, question: Question, overrides: Overrides) -> Task:
     except ClosedError as error:
         raise closing() from error
     except (ConfigError, DataError) as error:
-        field = _TOOL_FIELD.match(str(error))
-        raise RequestError(str(error), code="invalid_value", param=field[0] if field else None) from error
+        raise RequestError(str(error), code="invalid_value", param=tool_field(error)) from error
+
+
+def tool_field(error: ArbiterError) -> str | None:
+    """Return the field about tools that the text of ``error`` begins with; None if it begins with no such field."""
+    field = _TOOL_FIELD.match(str(error))
+    return field[0] if field else None
 
 
 def _samples(task: Task, number: int | None) -> list[Task]:

@@ -72,11 +72,6 @@ class Shadows(EventFolder):
         self._prefix = f"shadow-{secrets.token_hex(4)}-"
         self._running: dict[str, _Shadow] = {}
 
-    @property
-    def running(self) -> int:
-        """The number of shadows that are being solved."""
-        return len(self._running)
-
     def others(self, hook: Callable[[Event], None]) -> Callable[[Event], None]:
         """Return ``hook`` for the events of all problems that are no shadows."""
 

@@ -228,7 +228,7 @@ class Arbiter:
         task = self._tasks.make(question, overrides)
         self._check(overrides.get("run_type"), task.policy)
         if task.transcript.has_tools:
-            self._open().models.require_tools(task.policy)
+            self._open().models.require_tools(task.policy, task.transcript)
         return task
 
     async def run(self, task: Task, watch: Watch | None = None) -> Solution:

@@ -11,9 +11,9 @@ import msgspec
 from arbiter.config.config import Config
 from arbiter.config.run_tables import RunType
 from arbiter.data import Problem
+from arbiter.data.conversation import Message, conversation, texts_of
+from arbiter.data.offered_tools import ToolLike, answer_rules
 from arbiter.data.tasks import make_task
-from arbiter.library.conversation import Message, conversation, texts_of
-from arbiter.library.offered_tools import ToolLike, answer_rules
 from arbiter.protocols.errors import ConfigError, DataError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Policy
@@ -35,7 +35,8 @@ class Overrides(TypedDict, total=False):
     - ``seed`` decides the sampling. Equal questions with equal seeds get equal answers.
     - ``stop`` are texts that end the answer. The answer ends before the first of them that appears in it completely.
     - ``tags`` are the caller's labels for the log.
-    - ``tools`` are the tools that the answer may call, in OpenAI's form or as ``Tool``.
+    - ``tools`` are the tools that the answer may call, in OpenAI's form or as ``Tool``. Default: those of the
+      ``Problem``.
     - ``tool_choice`` is ``auto`` (the default), ``none``, ``required``, the name of the tool that must be called, or an
       object in OpenAI's form.
     - ``parallel_tool_calls`` is False if the answer may make one call only.
@@ -82,7 +83,7 @@ class TaskFactory:
         """
         plan = self.plan(overrides)
         transcript, name = _transcript(question)
-        transcript = msgspec.structs.replace(transcript, rules=plan.transcript.rules)
+        transcript = msgspec.structs.replace(transcript, rules=plan.transcript.rules or transcript.rules)
         return msgspec.structs.replace(
             plan,
             id=name or f"{self._session}-{next(self._numbers)}",
@@ -114,8 +115,10 @@ class TaskFactory:
 
 def _transcript(question: Any) -> tuple[Transcript, str]:  # noqa: ANN401 - untyped callers pass anything
     """Return the transcript to start from, and the id if ``question`` is a problem; else an empty text."""
+    rules = None
     if isinstance(question, Problem):
-        text, turns, after, name = question.question, (), (), question.id
+        text, turns, after, name = question.question, question.turns, question.after, question.id
+        rules = question.rules
     elif isinstance(question, str):
         text, turns, after, name = question, (), (), ""
     elif isinstance(question, Sequence) and not isinstance(question, bytes):
@@ -126,7 +129,7 @@ def _transcript(question: Any) -> tuple[Transcript, str]:  # noqa: ANN401 - unty
         raise DataError("the question is empty")
     if fault := _fault(name, text, *texts_of(turns), *texts_of(after)):
         raise DataError(f"the question is not valid Unicode: {fault}")
-    return Transcript(text, turns=turns, after=after), name
+    return Transcript(text, turns=turns, after=after, rules=rules), name
 
 
 def _seed_key(transcript: Transcript) -> str:
