@@ -28,7 +28,8 @@ def reason_by_history(policy: HistoryPolicy, history: Sequence[StepRecord], reco
     """
     if record.verdict is None:
         first = policy.first if isinstance(policy, TriggeredEscalation) else 0
-        return f": the target writes the first {_counted(first, 'step')}" if len(history) < first else ""
+        which = "first step" if first == 1 else f"first {first} steps"
+        return f": the target writes the {which}" if len(history) < first else ""
     evidence = Evidence("", len(history), 0, record.draft, (), tuple(history))
     try:
         risk = policy.score(evidence)
@@ -49,7 +50,8 @@ def _trigger(policy: TriggeredEscalation, evidence: Evidence, confidence: float)
         case "unsure":
             return f"unsure, confidence = {confidence:.4g} < {policy.unsure:g}"
         case "hesitant":
-            return f"hesitant, {_counted(policy.consecutive, 'draft')} in a row with a word of hesitation"
+            in_a_row = "" if policy.consecutive == 1 else f", {policy.consecutive} drafts in a row"
+            return f"hesitant, a word of hesitation{in_a_row}"
         case _:
             assert_never(trigger)
 
@@ -58,7 +60,3 @@ def _pace(policy: PacedEscalation, evidence: Evidence, risk: float) -> str:
     limit = policy.threshold_at(evidence)
     used = f"{policy.used(evidence)} of {policy.allowance} {policy.unit} used before it"
     return f"risk = {risk:.4g} {'>' if risk > limit else '≤'} {limit:.4g} (τ = {policy.threshold:g}, {used})"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" + ("" if count == 1 else "s")

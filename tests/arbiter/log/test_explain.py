@@ -45,6 +45,7 @@ def hesitant(verdict: Verdict | None, confidence: float = 0.5) -> StepRecord:
 
 
 WRITTEN = StepRecord((Candidate("target", "text", "separator", Usage(completion_tokens=30), 0.0),), 0)
+ONE_WORD = TriggeredEscalation(1.0, words=("wait",))
 TRIGGERS = TriggeredEscalation(0.9, first=2, unsure=0.25, words=("wait",), consecutive=2)
 
 
@@ -58,8 +59,10 @@ TRIGGERS = TriggeredEscalation(0.9, first=2, unsure=0.25, words=("wait",), conse
             hesitant("escalate"),
             (WRITTEN, WRITTEN, hesitant("keep_draft")),
             TRIGGERS,
-            "escalated: hesitant, 2 drafts in a row with a word of hesitation",
+            "escalated: hesitant, a word of hesitation, 2 drafts in a row",
         ),
+        (hesitant("escalate"), (), ONE_WORD, "escalated: hesitant, a word of hesitation"),
+        (WRITTEN, (), ONE_WORD, "only candidate: the target writes the first step"),
         (hesitant("keep_draft"), (WRITTEN,), TRIGGERS, "kept: no trigger fires, confidence = 0.5"),
         (
             hesitant("escalate"),
