@@ -53,9 +53,10 @@ def _tool(tool: Tool) -> Json:
         return {"name": tool.name, "description": tool.description}
     properties, required = schema.get("properties"), schema.get("required")
     named = cast("Json", properties) if isinstance(properties, dict) else {}
+    needed = cast("list[object]", required) if isinstance(required, list) else []
     parameters = {
         "properties": {name: _parameter(one) for name, one in named.items()},
-        "required": [name for name in required if isinstance(name, str)] if isinstance(required, list) else [],
+        "required": [name for name in needed if isinstance(name, str)],
     }
     return {
         "name": tool.name,
@@ -71,7 +72,7 @@ def _parameter(schema: object) -> Json:
     return known(
         type=kind if isinstance(kind, str) and kind in _TYPES else None,
         description=description if isinstance(description, str) else None,
-        enum=values if isinstance(values, list) else None,
+        enum=cast("list[object]", values) if isinstance(values, list) else None,
     )
 
 

@@ -14,11 +14,12 @@ from arbiter.data import Problem
 from arbiter.data.conversation import Message, conversation, texts_of
 from arbiter.data.offered_tools import ToolLike, answer_rules
 from arbiter.data.tasks import make_task
+from arbiter.library.answer_schema import Schema, schema_text
 from arbiter.protocols.errors import ConfigError, DataError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Policy
 from arbiter.protocols.records import Limits, Sampling, Transcript
-from arbiter.protocols.tools import AnswerRules
+from arbiter.protocols.tools import AnswerRules, Effort
 
 Question = str | Problem | Sequence[Message]
 """A text, a ``Problem`` with its own id, or a conversation. Its last message is the user's, or the result of a tool."""
@@ -40,6 +41,10 @@ class Overrides(TypedDict, total=False):
     - ``tool_choice`` is ``auto`` (the default), ``none``, ``required``, the name of the tool that must be called, or an
       object in OpenAI's form.
     - ``parallel_tool_calls`` is False if the answer may make one call only.
+    - ``schema`` is the JSON schema that the answer must fit, unless it calls tools: a dictionary, or JSON text.
+      ``{"type": "object"}`` is for any object.
+    - ``reasoning_effort`` is how much the models are to think: ``none``, ``minimal``, ``low``, ``medium``, ``high``,
+      ``xhigh`` or ``max``. Those are honoured that the prompt templates of the models can request.
 
     Example::
 
@@ -61,9 +66,11 @@ class Overrides(TypedDict, total=False):
     tools: Sequence[ToolLike]
     tool_choice: str | Mapping[str, Any]
     parallel_tool_calls: bool
+    schema: Schema
+    reasoning_effort: Effort
 
 
-_CHECKED_APART = ("policy", "tools", "tool_choice")
+_CHECKED_APART = ("policy", "tools", "tool_choice", "schema")
 _KINDS: dict[str, Any] = {name: kind for name, kind in get_type_hints(Overrides).items() if name not in _CHECKED_APART}
 
 
@@ -155,7 +162,9 @@ def _checked(overrides: Overrides) -> dict[str, Any]:
             except msgspec.ValidationError as error:
                 choices = f"; one of {', '.join(get_args(RunType))}" if name == "run_type" else ""
                 raise ConfigError(f"{name}: {error}{choices}") from error
-    given["rules"] = _rules(overrides, given.get("parallel_tool_calls", True))
+    rules = _rules(overrides, given.get("parallel_tool_calls", True))
+    effort: Effort | None = given.get("reasoning_effort")
+    given["rules"] = rules if effort is None else msgspec.structs.replace(rules or AnswerRules(), effort=effort)
     stop, tags = given.get("stop", ()), given.get("tags", {})
     if not all(stop):
         raise ConfigError("stop: a text must not be empty")
@@ -166,7 +175,10 @@ def _checked(overrides: Overrides) -> dict[str, Any]:
 
 
 def _rules(overrides: Overrides, parallel: bool) -> AnswerRules | None:
-    return answer_rules(overrides.get("tools", ()), overrides.get("tool_choice"), parallel)
+    rules = answer_rules(overrides.get("tools", ()), overrides.get("tool_choice"), parallel)
+    if "schema" not in overrides:
+        return rules
+    return msgspec.structs.replace(rules or AnswerRules(), schema=schema_text(overrides["schema"]))
 
 
 def _fault(*texts: str) -> str | None:

@@ -56,6 +56,7 @@ OPERATIONAL = (
     "serve.caps.per_day",
     "serve.caps.per_minute",
     "serve.choices",
+    "serve.reasoning",
     "serve.shadow",
     "verify",
 )

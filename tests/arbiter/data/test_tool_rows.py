@@ -12,7 +12,8 @@ from arbiter.protocols.records import Turn
 from arbiter.protocols.tools import AnswerRules, Tool, ToolCall
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "number"}}, "required": ["a"]}
-ADD = {"type": "function", "function": {"name": "add", "description": "Adds one.", "parameters": SCHEMA}}
+FUNCTION = {"name": "add", "description": "Adds one.", "parameters": SCHEMA}
+ADD = {"type": "function", "function": FUNCTION}
 RULES = AnswerRules((Tool("add", "Adds one.", json.dumps(SCHEMA, separators=(",", ":"))),))
 USER = {"role": "user", "content": "1+1?"}
 CALL = {"name": "add", "arguments": {"a": 1}}
@@ -33,7 +34,7 @@ def only(folder: Path, row: dict[str, Any]) -> Problem:
     return problem
 
 
-@pytest.mark.parametrize("tools", [[ADD], json.dumps([ADD]), [{"type": "function", **ADD["function"]}]])
+@pytest.mark.parametrize("tools", [[ADD], json.dumps([ADD]), [{"type": "function", **FUNCTION}]])
 @pytest.mark.parametrize("question", [{"question": "1+1?"}, {"messages": [USER]}, {"prompt": [USER]}])
 def test_the_tools_of_a_row_are_offered_with_its_question(tmp_path: Path, tools: Any, question: dict[str, Any]) -> None:
     problem = only(tmp_path, {**question, "tools": tools})
@@ -62,8 +63,16 @@ def test_calls_in_a_conversation_are_read_without_tools_too(tmp_path: Path) -> N
     assert (problem.after, problem.rules, problem.answer) == (CALLED, None, "2")
 
 
-@pytest.mark.parametrize("form", [lambda call: call, lambda call: {"type": "function", "function": call}])
-@pytest.mark.parametrize("written", [lambda answer: answer, json.dumps])
+def bare(value: Any) -> Any:
+    return value
+
+
+def as_openai(call: Any) -> dict[str, Any]:
+    return {"type": "function", "function": call}
+
+
+@pytest.mark.parametrize("form", [bare, as_openai])
+@pytest.mark.parametrize("written", [bare, json.dumps])
 @pytest.mark.parametrize("several", [True, False])
 @pytest.mark.parametrize("arguments", [{"a": 1}, '{"a": 1}'])
 def test_expected_calls_have_one_form(tmp_path: Path, form: Any, written: Any, several: bool, arguments: Any) -> None:

@@ -53,6 +53,7 @@ def test_calls_are_graded_by_the_expected_ones_and_texts_as_ever(config: Config,
     )
     assert found["told"].grader_name == "math"
     summary = read_summary(tmp_path / "run", Summary)
+    assert summary is not None
     assert summary.accuracy == 4 / 5
     assert summary.call_checks is not None
     checks = summary.call_checks
