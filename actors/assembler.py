@@ -13,6 +13,7 @@ from arbiter.actors.registry import ProblemRegistry
 from arbiter.actors.seeds import unit_draw
 from arbiter.actors.step_records import chosen_record, regenerated_record
 from arbiter.actors.transcripts import context_after, finish_reason
+from arbiter.protocols.errors import ProblemError
 from arbiter.protocols.events import Entry, ProblemEnded
 from arbiter.protocols.ids import problem_ended_id
 from arbiter.protocols.messages import (
@@ -111,8 +112,18 @@ class Assembler(SequentialActor[AssemblerMail]):
         self._solving.pop(task, None)
 
     async def _request_step(self, context: Context, cause: str) -> None:
-        """Send the messages that request the step of ``context``."""
-        for role in context.task.policy.proposers:
+        """Send the messages that request the step of ``context``.
+
+        Raises ``ProblemError`` if the policy has no proposer for it, or an unknown one.
+        """
+        policy = context.task.policy
+        proposers = policy.proposes(context.step)
+        if not proposers or not {"target", *policy.proposers}.issuperset(proposers):
+            raise ProblemError(
+                f"the policy proposes the step with {proposers!r}: return its proposers {policy.proposers!r}, some of "
+                "them, or ('target',)"
+            )
+        for role in proposers:
             if role == "draft":
                 await self._mailboxes.to_drafter(DraftStep(context, cause), self.name)
             else:
@@ -131,7 +142,7 @@ class Assembler(SequentialActor[AssemblerMail]):
             audit = AuditStep(context=context, cause=message.id, draft=record.candidates[0], target=record.kept)
             await self._mailboxes.to_verifier(audit, self.name)
         if progress.finish is None:
-            await self._request_step(context_after(context, record.kept), message.id)
+            await self._request_step(context_after(context, record.kept, record), message.id)
 
 
 class _Progress:

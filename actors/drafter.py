@@ -122,6 +122,8 @@ class Drafter(ConcurrentActor[DrafterMail]):
                 if finish_reason(context, draft) is not None:
                     break
                 context = context_after(context, draft)
+                if "draft" not in task.policy.proposes(context.step):
+                    break
                 known = (one for one in self._ahead.get(task, []) if one.answers(context, self._annotated))
                 predraft = next(known, None)
                 if predraft is None:
@@ -180,7 +182,7 @@ class _Predraft:
         """Whether its request is the same as the one for ``context``. Authors count if the prompt names them."""
         own = self.context
         if annotated:
-            return own == context
+            return own.request == context.request
         return (own.step, own.max_tokens) == (context.step, context.max_tokens) and _texts(own) == _texts(context)
 
     @property

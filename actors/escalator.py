@@ -43,7 +43,8 @@ class Escalator(ConcurrentActor[EscalatorMail]):
 
     async def serve(self, message: EscalatorMail) -> None:
         context, policy = message.context, message.context.task.policy
-        judged = policy.score_kind is not None and "target" in policy.proposers
+        as_usual = policy.proposes(context.step) == policy.proposers
+        judged = policy.score_kind is not None and "target" in policy.proposers and as_usual
         if message.draft is not None and context.task.can_verify and _is_plain(message.draft):
             targets = (await self._rewrite(message, message.draft),)
         elif message.draft is not None:

@@ -6,7 +6,7 @@ from arbiter.actors.requests import ModelRequest, RequestExecutor
 from arbiter.actors.ring_setup import Models
 from arbiter.actors.seeds import step_seed
 from arbiter.actors.step_pieces import StreamedGenerator, can_stream
-from arbiter.protocols.messages import Context, DraftStep, EscalateStep, Task
+from arbiter.protocols.messages import Context, DraftStep, EscalateStep
 from arbiter.protocols.ports import GenerationRequest, Generator, ModelHandle, Proposal, StreamsText
 from arbiter.protocols.records import Author, Candidate
 
@@ -96,7 +96,7 @@ class StepGenerator:
             frequency_penalty=sampling.frequency_penalty,
             top_logprobs=task.top_logprobs,
         )
-        answer = await self._calls.generate(call, self._for(task, call.is_ahead), self._limiter, request, gathering)
+        answer = await self._calls.generate(call, self._for(context, call.is_ahead), self._limiter, request, gathering)
         return Candidate(
             self._role,
             answer.text,
@@ -115,13 +115,14 @@ class StepGenerator:
             answer.tokens,
         )
 
-    def _for(self, task: Task, is_ahead: bool) -> Generator:
-        """Return the model for a step of ``task``: one that checks its steps, or passes on their text, if need be."""
-        rules = task.transcript.rules
+    def _for(self, context: Context, is_ahead: bool) -> Generator:
+        """Return the model for a step: one that checks its steps, or passes on their text, if need be."""
+        task, rules = context.task, context.transcript.rules
         if rules is not None and rules.restricts:
             is_final = self._role == "target" or not task.policy.decides
             return CheckedGenerator(self._generator, rules, is_final, task.stop)
         listen = self._calls.listener(task)
-        if listen is None or not isinstance(self._generator, StreamsText) or not can_stream(task, self._role, is_ahead):
+        can_say = listen is not None and can_stream(task, context.step, self._role, is_ahead)
+        if listen is None or not can_say or not isinstance(self._generator, StreamsText):
             return self._generator
         return StreamedGenerator(self._generator, listen)

@@ -31,7 +31,7 @@ class PolicyBase(msgspec.Struct, frozen=True):
             def decide(self, evidence: Evidence) -> Verdict:
                 return "keep_draft" if self.score(evidence) >= self.threshold else "escalate"
 
-    Defaults: only the draft model writes, nothing scores the draft, no confidence is measured, and there is no budget.
+    Defaults: only the draft model writes; nothing scores the draft, no confidence is measured, and there is no budget.
     ``score`` returns the draft's score if ``score_kind`` is set, else the draft's confidence; both are in [0, 1].
     ``target`` returns the first name in ``targets``.
 
@@ -48,6 +48,9 @@ class PolicyBase(msgspec.Struct, frozen=True):
     budget = None
     threshold = None
     escalates_above = False
+
+    def proposes(self, step: int) -> tuple[Author, ...]:
+        return self.proposers
 
     def score(self, evidence: Evidence) -> float:
         return _confidence(evidence.draft) if self.score_kind is None else _score(evidence.draft)

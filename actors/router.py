@@ -25,7 +25,7 @@ class Router(SequentialActor[RouterMail]):
         self._waiting: dict[Task, RouterMail] = {}
 
     async def serve(self, message: RouterMail) -> None:
-        if len(message.context.task.policy.proposers) == 1:
+        if len(message.context.task.policy.proposes(message.context.step)) == 1:
             await self._decide(message.context, message.id, _candidates(message)[0], ())
         else:
             await self._join(message)
@@ -50,7 +50,8 @@ class Router(SequentialActor[RouterMail]):
             await self._replace(context, cause, draft, targets)
             return
         task = context.task
-        evidence = Evidence(problem=task.seed_name, step=context.step, seed=task.seed, draft=draft, targets=targets)
+        left = task.limits.max_tokens - context.kept_tokens
+        evidence = Evidence(task.seed_name, context.step, task.seed, draft, targets, context.history, left)
         policy, threshold = self._current_policy(context, evidence)
         verdict = policy.decide(evidence)
         if verdict == "escalate":

@@ -14,8 +14,8 @@ Listen = Callable[[StepPiece], None]
 """Takes each piece of a problem's steps. It must not block."""
 
 
-def can_stream(task: Task, author: Author, is_ahead: bool) -> bool:
-    """Return whether a step that ``author`` writes for ``task`` is kept, whatever it becomes.
+def can_stream(task: Task, step: int, author: Author, is_ahead: bool) -> bool:
+    """Return whether a step that ``author`` writes for ``task`` is kept, whatever it becomes. ``step`` is its number.
 
     The draft's steps are kept if no policy decides about them, and a target's if the policy does not compare them with
     others. ``is_ahead`` is True for drafting ahead.
@@ -27,11 +27,13 @@ def can_stream(task: Task, author: Author, is_ahead: bool) -> bool:
     is_checked = (rules is not None and rules.restricts) or task.top_logprobs is not None
     if is_ahead or is_checked or task.limits.deadline is not None:
         return False
+    proposers = policy.proposes(step)
     if author == "draft":
-        return policy.proposers == ("draft",) and not policy.decides and policy.score_kind is None
-    if "target" not in policy.proposers:
+        return proposers == ("draft",) and not policy.decides and policy.score_kind is None
+    if "target" not in proposers:
         return True  # it replaces a rejected draft
-    return policy.proposers == ("target",) and policy.score_kind is None and len(policy.targets) <= 1
+    is_judged = policy.score_kind is not None and proposers == policy.proposers
+    return proposers == ("target",) and not is_judged and len(policy.targets) <= 1
 
 
 def settled(text: str, marks: Iterable[str]) -> str:

@@ -1,7 +1,7 @@
 """Computes the context after a kept step, and whether the step ends the problem. Pure functions."""
 
 from arbiter.protocols.messages import Context, Task
-from arbiter.protocols.records import Candidate, FinishReason, Step, Transcript
+from arbiter.protocols.records import Candidate, FinishReason, Step, StepRecord, Transcript
 
 
 def first_context(task: Task) -> Context:
@@ -9,11 +9,15 @@ def first_context(task: Task) -> Context:
     return _context(task, 0, task.transcript, 0)
 
 
-def context_after(context: Context, kept: Candidate) -> Context:
-    """Return the context of the next step if ``kept`` is kept, with the tokens that the limits still allow."""
+def context_after(context: Context, kept: Candidate, record: StepRecord | None = None) -> Context:
+    """Return the context of the next step if ``kept`` is kept, with the tokens that the limits still allow.
+
+    ``record`` is that of the kept step. Without one, the next context lacks it in its history.
+    """
     transcript = context.transcript.extended(Step(kept.text, kept.author))
     used = context.kept_tokens + kept.usage.completion_tokens
-    return _context(context.task, context.step + 1, transcript, used)
+    history = context.history if record is None else (*context.history, record)
+    return _context(context.task, context.step + 1, transcript, used, history)
 
 
 def finish_reason(context: Context, kept: Candidate) -> FinishReason | None:
@@ -59,6 +63,6 @@ def _repeated(context: Context, kept: Candidate) -> str | None:
     return text if all(step.text.strip() == text for step in reversed(context.transcript.steps[-before:])) else None
 
 
-def _context(task: Task, step: int, transcript: Transcript, used: int) -> Context:
+def _context(task: Task, step: int, transcript: Transcript, used: int, history: tuple[StepRecord, ...] = ()) -> Context:
     max_tokens = min(task.limits.step_tokens, task.limits.max_tokens - used)
-    return Context(task, step, transcript, max_tokens, used)
+    return Context(task, step, transcript, max_tokens, used, history)

@@ -11,6 +11,7 @@
 from arbiter.actors.actor import Actor, ActorContext, ConcurrentActor, SequentialActor
 from arbiter.actors.factories import ActorFactories
 from arbiter.actors.mailboxes import Inbox
+from arbiter.actors.pacing import PacedConfidence, PacedJudge, PacedReward, PacedRouter
 from arbiter.actors.policies import (
     ConfidenceThreshold,
     DraftOnly,
@@ -26,6 +27,7 @@ from arbiter.actors.policies import (
 from arbiter.actors.requests import ModelRequest, note_retry
 from arbiter.actors.ring import Ring, open_ring, solve_all
 from arbiter.actors.ring_setup import Models
+from arbiter.actors.triggers import TriggeredEscalation
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.data.tasks import make_task
 from arbiter.grading.choice_grader import ChoiceGrader
@@ -121,6 +123,10 @@ __all__ = [
     "ModelRequest",
     "Models",
     "Oracle",
+    "PacedConfidence",
+    "PacedJudge",
+    "PacedReward",
+    "PacedRouter",
     "Policy",
     "PolicyBase",
     "RandomEscalation",
@@ -152,6 +158,7 @@ __all__ = [
     "Task",
     "TextGrader",
     "Transcript",
+    "TriggeredEscalation",
     "Turn",
     "Verdict",
     "VerifierMail",

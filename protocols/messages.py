@@ -32,7 +32,7 @@ from arbiter.protocols.events import (
 )
 from arbiter.protocols.ids import StepKind, failed_id, message_id, scored_id, step_id
 from arbiter.protocols.ports import Policy
-from arbiter.protocols.records import AuditScores, Author, Candidate, Limits, Sampling, Transcript, Verdict
+from arbiter.protocols.records import AuditScores, Author, Candidate, Limits, Sampling, StepRecord, Transcript, Verdict
 from arbiter.protocols.transcript_digest import TranscriptDigest
 
 
@@ -88,6 +88,8 @@ class Context(msgspec.Struct, frozen=True):
     """The context x_k of a step: its problem, its index k from 0, and the steps before it.
 
     ``max_tokens`` limits the tokens of the step. ``kept_tokens`` is the number of tokens in the kept steps before it.
+    ``history`` are the records of these steps, without audits, for the policy. Steps with which the task started have
+    none. A context in which a step is drafted ahead has no ``history`` of the steps that are not kept yet.
     """
 
     task: Task
@@ -95,6 +97,12 @@ class Context(msgspec.Struct, frozen=True):
     transcript: Transcript
     max_tokens: int
     kept_tokens: int = 0
+    history: tuple[StepRecord, ...] = ()
+
+    @property
+    def request(self) -> tuple[Task, int, Transcript, int, int]:
+        """Everything on which a request for the step depends. Equal ones get equal answers."""
+        return self.task, self.step, self.transcript, self.max_tokens, self.kept_tokens
 
     @property
     def place(self) -> str:

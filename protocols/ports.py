@@ -20,6 +20,7 @@ from arbiter.protocols.records import (
     PrefixMatch,
     Record,
     ScoreKind,
+    StepRecord,
     StopReason,
     Target,
     Transcript,
@@ -376,6 +377,12 @@ class Evidence(Record, frozen=True):
     ``problem`` is the text on which random draws depend (``Task.seed_name``). ``step`` counts from 0, and ``seed`` is
     the seed of the task. ``draft`` is None if the policy does not use the draft model.
 
+    ``history`` has the record of each kept step before this one, in order: its candidates with their authors, tokens
+    and scores, and the verdict. Audits are not in it, because they may end later. Steps with which the task started
+    have no record. ``tokens_left`` is how many tokens the limit of the problem still allows.
+
+    In a replay with other rules, all of it is that of the replay, not of the recorded run.
+
     A draft that breaks the rules of the answer is escalated before any policy decides about it.
     """
 
@@ -384,6 +391,23 @@ class Evidence(Record, frozen=True):
     seed: int
     draft: Candidate | None
     targets: tuple[Candidate, ...] = ()
+    history: tuple[StepRecord, ...] = ()
+    tokens_left: int = 0
+
+    @property
+    def drafts(self) -> tuple[Candidate, ...]:
+        """The drafts of the steps before this one, kept or not, without steps that had no draft."""
+        return tuple(record.draft for record in self.history if record.draft is not None)
+
+    @property
+    def escalations(self) -> int:
+        """The number of steps before this one that were escalated."""
+        return sum(record.verdict == "escalate" for record in self.history)
+
+    @property
+    def target_tokens(self) -> int:
+        """The number of tokens that the target or targets wrote in the steps before this one, kept or not."""
+        return sum(written.usage.completion_tokens for record in self.history for written in record.targets)
 
     @property
     def valid(self) -> bool | None:
@@ -399,7 +423,8 @@ class Policy(Protocol):
 
     Which models a step calls:
 
-    - ``proposers`` are the authors that write a candidate of each step, concurrently, before the policy decides.
+    - ``proposers`` are the authors that write a candidate of a step, concurrently, before the policy decides.
+      ``proposes`` returns those of one step. A step that the target alone proposes is kept without a decision.
     - ``score_kind`` names the scorer that scores each candidate; None for no scorer.
     - ``decides`` is False for the one-model baselines, whose only candidate is kept without a decision.
     - ``targets`` are the targets that the policy may call, or their names; empty for one target without a name.
@@ -433,6 +458,11 @@ class Policy(Protocol):
     @property
     @abstractmethod
     def escalates_above(self) -> bool: ...
+
+    @abstractmethod
+    def proposes(self, step: int) -> tuple[Author, ...]:
+        """Return the proposers of a step, from 0: all ``proposers``, or only the target."""
+        ...
 
     @abstractmethod
     def decide(self, evidence: Evidence) -> Verdict:

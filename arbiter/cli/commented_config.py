@@ -14,6 +14,8 @@ _DECIDES: dict[RunType, str] = {
     "rsd": "the process reward model scores the draft's step",
     "confidence": "the draft's own confidence in its step",
     "judge": "a language model rates the draft's step",
+    "trigger": "the first steps, hesitation, and unusual confidence of the draft",
+    "paced": "the risk of the draft's step, with an allowance for each problem",
     "random": "chance, to compare with",
     "oracle": "both models write every step, and the process reward model scores both",
     "generate": "both models write every step, for training rows",
@@ -26,6 +28,8 @@ _THRESHOLDS = {
     "rsd": "a higher one escalates more",
     "confidence": "a higher one escalates more",
     "judge": "a higher one escalates more",
+    "trigger": "a lower one escalates more",
+    "paced": "a lower one escalates more",
     "random": "the probability of escalating",
 }
 _ROLES = {

@@ -17,6 +17,8 @@ _NEEDED: dict[RunType, tuple[Role, ...]] = {
     "draft": ("draft",),
     "target": ("target",),
     "confidence": ("draft", "target"),
+    "trigger": ("draft", "target"),
+    "paced": ("draft", "target"),
     "random": ("draft", "target"),
     "router": ("draft", "target", "router"),
     "rsd": ("draft", "target", "prm"),

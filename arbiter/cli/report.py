@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from arbiter.cli.console import guarded, stderr, stdout
+from arbiter.cli.recovered_gap import show_recovery
 from arbiter.cli.terminal import print_table, write_json, write_text
 from arbiter.runs.finding import GRADED, resolve
 from arbiter.runs.reports.report import Report, report_on, write_report
@@ -25,6 +26,9 @@ def report_command(
     Warnings below the table name what limits the comparison: different problems or seeds, failures, or a run that ended
     early. A run that still continues, or was killed, is reported from what it has stored.
 
+    If the draft alone and the target alone are among the runs, the report also has how much of the gap between them
+    each run recovers (PGR), and for each run type CPT and APGR (docs/reference/gap-recovery.md).
+
     Examples:
 
         arbiter report runs/first
@@ -37,8 +41,8 @@ def report_command(
         One or several run folders that `arbiter bench` wrote, or the folders of sweeps. `@last` is the newest, and the
         beginning of a name is enough (see `arbiter runs`). Of several folders, those that hold no run are passed over.
     out
-        A folder for `report.md`, `report.csv`, and plots of accuracy by acceptance rate, latency, tokens and cost.
-        Plots need the extra `plot`. Default: no files are written.
+        A folder for `report.md`, `report.csv`, and plots of accuracy by acceptance rate and by the
+        target's tokens, latency, tokens and cost. Plots need the extra `plot`. Default: no files are written.
     json
         Print only the report, as JSON, on standard output.
     debug
@@ -76,5 +80,6 @@ def _show(report: Report) -> None:
         for row in cells(part, report.entries):
             table.add_row(*map(escape, row))
         print_table(stdout, table)
+    show_recovery(report.recovery)
     for warning in report.warnings:
         stdout.print(f"[yellow]warning:[/yellow] {escape(warning)}", highlight=False)

@@ -9,6 +9,7 @@ from arbiter.cli.collect import CollectOptions, collect_command
 from arbiter.cli.console import INTERRUPTED, guarded, print_rows, stderr, stdout
 from arbiter.cli.endings import say
 from arbiter.cli.overrides import NOT_GIVEN, RunOverrides
+from arbiter.cli.recovered_gap import show_recovery
 from arbiter.cli.simulate import HardwareOptions
 from arbiter.config.config import Config
 from arbiter.log.event_lines import shown
@@ -48,9 +49,10 @@ def reproduce_command(
 
     The thresholds are quantiles of the scores of a collection's validation split, so that all run types have about the
     same acceptance rates. The report shows accuracy by acceptance rate and by seconds, paired differences at equal
-    acceptance rates, and the outcome of each step. It also shows how well the router's scores correlate with the
-    advantage Δ on the test split. The paper's ablation trains variants of the router on the train split, and evaluates
-    them. Use other problems for the comparison than those that were collected.
+    acceptance rates, CPT, PGR and APGR (docs/reference/gap-recovery.md), and the outcome of each step. It also shows
+    how well the router's scores correlate with the advantage Δ on the test split. The paper's ablation trains variants
+    of the router on the train split, and evaluates them. Use other problems for the comparison than those that were
+    collected.
 
     Examples:
 
@@ -171,3 +173,4 @@ def _show(found: "Reproduction") -> None:
         for name, value, interval in areas
     ]
     print_rows([["run type", "share of the oracle's area"], *shares])
+    show_recovery(comparison.recovery)

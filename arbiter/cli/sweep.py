@@ -12,6 +12,7 @@ from arbiter.cli.console import guarded, stderr, stdout
 from arbiter.cli.endings import FailFast, continuing, failures_of, interrupted, say, stopped
 from arbiter.cli.model_options import NO_MODELS, ModelOptions
 from arbiter.cli.overrides import NOT_GIVEN, RunOverrides, configured
+from arbiter.cli.recovered_gap import show_recovery
 from arbiter.cli.terminal import print_table, write_json
 from arbiter.config.config import Config
 from arbiter.config.run_tables import Level
@@ -56,7 +57,8 @@ def sweep_command(
     A point is one run type with one threshold. All points run together and share their answers: equal requests are sent
     once. Each point has its own run folder, `OUT/TYPE-THRESHOLD`, which `report`, `show`, `diff` and `replay` can read.
     The times of a point are simulated from its requests at the configured concurrency, and marked as simulated. With
-    `--measure` each point runs alone and is measured.
+    `--measure` each point runs alone and is measured. With the run types `draft` and `target` among the points, the
+    sweep also has CPT, PGR and APGR (docs/reference/gap-recovery.md).
 
     To continue an interrupted sweep, use `--resume`, or repeat the command with the same `--out`. Repeated with other
     thresholds, the command adds points, and requests only answers that are not known yet (docs/how-to/sweep.md). A
@@ -160,6 +162,7 @@ def _show(found: SweepResult) -> None:
     if not found.measured:
         note = "seconds are simulated from the requests of each problem, at the configured concurrency"
         stdout.print(f"{note}; --measure measures them", highlight=False, soft_wrap=True)
+    show_recovery(found.recovery)
     stdout.print(_requests(found), highlight=False, soft_wrap=True)
 
 

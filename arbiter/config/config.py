@@ -30,9 +30,11 @@ from arbiter.config.base import ConfigTable, Count
 from arbiter.config.config_files import built_in as built_in
 from arbiter.config.config_paths import with_absolute_paths
 from arbiter.config.key_errors import describe
-from arbiter.config.model_tables import DEFAULT_BACKEND, InProcessTable, ModelTables, RouterTable
+from arbiter.config.model_tables import InProcessTable, ModelTables, RouterTable
+from arbiter.config.policy_tables import PacingTable, TriggerTable
 from arbiter.config.run_tables import (
     BUDGETED,
+    NO_BUDGET,
     DataTable,
     LimitsTable,
     LogTable,
@@ -98,11 +100,11 @@ class Config(ConfigTable, frozen=True):
     Changes transcripts. Needs ``lookahead``.
     """
     confidence: ConfidenceMetric | None = None
-    """How the draft's confidence in a step is measured, for the run types ``confidence`` and ``generate``.
+    """How the draft's confidence in a step is measured, for the run types that use it.
 
     ``mean`` is the geometric mean of the probabilities of the step's tokens. ``first`` is exp(−H), where H is the
-    entropy of the distribution of its first token. Not set: ``mean`` for ``confidence``, and for ``generate`` with a
-    draft in process. Otherwise no confidence is measured.
+    entropy of the distribution of its first token. Not set: ``mean`` for ``confidence``,
+    ``trigger`` and ``paced``, and for ``generate`` with a draft in process. Otherwise no confidence is measured.
     """
     budget: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
     """The share of drafted steps that may be escalated; only for ``router``, ``rsd``, ``confidence`` and ``judge``.
@@ -119,6 +121,10 @@ class Config(ConfigTable, frozen=True):
     """Whether a server that is overloaded gets fewer concurrent requests than ``in_flight``."""
     sampling: SamplingTable = SamplingTable()
     """How the models sample."""
+    trigger: TriggerTable = TriggerTable()
+    """The triggers of the run type ``trigger``."""
+    pacing: PacingTable = PacingTable()
+    """The allowance of each problem, for the run type ``paced``."""
     limits: LimitsTable = LimitsTable()
     """When a problem ends at the latest, and how many problems run concurrently."""
     data: DataTable = DataTable()
@@ -142,10 +148,11 @@ class Config(ConfigTable, frozen=True):
     def confidence_metric(self) -> ConfidenceMetric | None:
         """How the draft's confidence is measured; None if the run does not request it.
 
-        The run type ``confidence`` requests it. ``generate`` does if the key is set or the draft is in process: a
+        The run types that decide by it request it. ``generate`` does if the key is set or the draft is in process: a
         server that returns no probabilities would fail the request.
         """
-        if self.run_type == "confidence":
+        paced = self.run_type == "paced" and self.pacing.score == "confidence"
+        if paced or self.run_type in ("confidence", "trigger"):
             return self.confidence or "mean"
         if self.run_type == "generate":
             return self.confidence or ("mean" if isinstance(self.models.draft, InProcessTable) else None)
@@ -183,12 +190,15 @@ class Config(ConfigTable, frozen=True):
         return msgspec.structs.replace(self, thresholds=thresholds)
 
     def check_run_type(self, source: str) -> None:
-        """Raise ``ConfigError`` naming ``source`` if the run type does not fit the budget or the log."""
+        """Raise ``ConfigError`` naming ``source`` if the run type does not fit the budget, the triggers or the log."""
         if self.budget is not None and self.run_type not in BUDGETED:
+            why = NO_BUDGET.get(self.run_type, "has none")
             raise ConfigError(
-                f"{source}: budget moves a threshold on the draft's score, and the run type {self.run_type!r} has "
-                f"none: leave budget out, or use one of {', '.join(BUDGETED)}"
+                f"{source}: budget moves a threshold on the draft's score, and the run type {self.run_type!r} "
+                f"{why}: leave budget out, or use one of {', '.join(BUDGETED)}"
             )
+        if self.run_type == "trigger":
+            self.trigger.check(source, self.log.record)
         self.log.check(source, self.run_type)
 
     def policy(self) -> Policy:
@@ -209,6 +219,10 @@ class Config(ConfigTable, frozen=True):
                 return GenerateRows(self.confidence_metric, tuple(self.models.targets))
             case "confidence":
                 return ConfidenceThreshold(self.thresholds.confidence, self.confidence_metric or "mean", self.budget)
+            case "trigger":
+                return self.trigger.policy(self.thresholds.trigger, self.confidence_metric or "mean")
+            case "paced":
+                return self.pacing.policy(self.thresholds.paced, self.confidence_metric or "mean")
             case "draft":
                 return DraftOnly()
             case "target":
@@ -267,7 +281,7 @@ def parse(tree: dict[str, Any], source: str) -> Config:
 
     Raises ``ConfigError`` naming ``source``, the key and how to fix it.
     """
-    tree = _with_defaults(tree)
+    tree = config_files.with_model_defaults(tree)
     try:
         config = msgspec.convert(tree, Config)
     except msgspec.ValidationError as error:
@@ -286,21 +300,3 @@ def parse(tree: dict[str, Any], source: str) -> Config:
 def override(config: Config, changes: dict[str, Any], source: str) -> Config:
     """Return ``config`` with the keys of the nested ``changes`` set. Raises ``ConfigError`` as ``parse``."""
     return parse(config_files.merged(msgspec.to_builtins(config), changes), source)
-
-
-def _with_defaults(tree: dict[str, Any]) -> dict[str, Any]:
-    """``tree`` with the defaults that depend on the model: its backend, and the judge's prompt."""
-    models = tree.get("models")
-    if not isinstance(models, dict):
-        return tree
-    tables = {name: _with_default(name, table) for name, table in typing.cast("dict[str, Any]", models).items()}
-    return {**tree, "models": tables}
-
-
-def _with_default(name: str, table: object) -> object:
-    if not isinstance(table, dict):
-        return table
-    if name == "targets":
-        return {name: _with_default("", one) for name, one in typing.cast("dict[str, Any]", table).items()}
-    defaults = {"backend": DEFAULT_BACKEND, **({"prompt": "judge"} if name == "judge" else {})}
-    return {**defaults, **typing.cast("dict[str, Any]", table)}

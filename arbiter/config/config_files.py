@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from arbiter.config.model_tables import DEFAULT_BACKEND
 from arbiter.protocols.errors import ConfigError
 
 
@@ -55,3 +56,21 @@ def merged(tree: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
             continue  # the file has no table there: parsing refuses that
         result[key] = value
     return result
+
+
+def with_model_defaults(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return ``tree`` with the defaults that depend on the model: its backend, and the judge's prompt."""
+    models = tree.get("models")
+    if not isinstance(models, dict):
+        return tree
+    tables = {name: _with_default(name, table) for name, table in typing.cast("dict[str, Any]", models).items()}
+    return {**tree, "models": tables}
+
+
+def _with_default(name: str, table: object) -> object:
+    if not isinstance(table, dict):
+        return table
+    if name == "targets":
+        return {name: _with_default("", one) for name, one in typing.cast("dict[str, Any]", table).items()}
+    defaults = {"backend": DEFAULT_BACKEND, **({"prompt": "judge"} if name == "judge" else {})}
+    return {**defaults, **typing.cast("dict[str, Any]", table)}

@@ -9,9 +9,17 @@ from arbiter.config.grading_tables import GradingJudgeTable, SandboxTable
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.events import Detail
 
-RunType = Literal["rsd", "oracle", "router", "generate", "draft", "target", "random", "confidence", "judge"]
+RunType = Literal[
+    "rsd", "oracle", "router", "generate", "draft", "target", "random", "confidence", "judge", "trigger", "paced"
+]
 BUDGETED: tuple[RunType, ...] = ("router", "rsd", "confidence", "judge")
 """The run types whose threshold a budget can move."""
+
+NO_BUDGET: dict[RunType, str] = {
+    "trigger": "escalates for reasons that no threshold holds back",
+    "paced": "has an allowance for each problem (pacing.allowance) instead",
+}
+"""Why a budget cannot move the threshold of other run types that have one on the draft's score."""
 
 WITHOUT_ESCALATION: tuple[RunType, ...] = ("draft", "target", "oracle", "generate")
 """The run types that decide nothing before the target writes."""
@@ -61,6 +69,10 @@ class Thresholds(ConfigTable, frozen=True):
     """Keep the draft if the draft model's confidence in it ≥ τ."""
     judge: Share = 0.7
     """Keep the draft if the judge's rating ≥ τ."""
+    trigger: Share = 0.99
+    """Escalate a draft whose confidence > τ: it is overconfident. The other triggers are in ``[trigger]``."""
+    paced: Share = 0.5
+    """Escalate a draft whose risk > τ while the problem is on plan (``[pacing]``)."""
 
 
 class SamplingTable(ConfigTable, frozen=True):

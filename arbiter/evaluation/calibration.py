@@ -3,8 +3,8 @@
 import msgspec
 import numpy as np
 
-from arbiter.evaluation.resampling import Floats, Integers, ratio, summed
 from arbiter.evaluation.scores import StepScores
+from arbiter.runs.reports.resampling import Floats, Integers, ratio, summed
 
 BINS = 15
 EQUAL = 1e-6

@@ -7,10 +7,10 @@ import numpy as np
 from arbiter.data.training_rows import Split, TrainingRow
 from arbiter.evaluation.checkpoints import RouterCheckpoint
 from arbiter.evaluation.evaluation_results import Evaluation, TargetEvaluation
-from arbiter.evaluation.resampling import RESAMPLES, Floats, drawn
 from arbiter.evaluation.score_metrics import measure
 from arbiter.evaluation.scores import StepScores, advantages, scores, target_names
 from arbiter.protocols.errors import DataError
+from arbiter.runs.reports.resampling import RESAMPLES, Floats, drawn
 
 _SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import msgspec
 
 from arbiter.evaluation.evaluation_results import Evaluation, Outcomes, ScoreMetrics, TargetEvaluation
-from arbiter.evaluation.resampling import BootstrapEstimate
 from arbiter.evaluation.tuning import Tuned
 from arbiter.protocols.errors import ReportError
 from arbiter.runs.file_replacement import replace_file
+from arbiter.runs.intervals import BootstrapEstimate
 from arbiter.runs.reports.numbers import NOTHING, percent
 from arbiter.runs.reports.tables import csv_of
 

@@ -1,9 +1,9 @@
 """The content of ``evaluation.json``; ``docs/how-to/evaluate-a-router.md`` explains each figure."""
 
 from arbiter.data.training_rows import Split
-from arbiter.evaluation.resampling import BootstrapEstimate
 from arbiter.evaluation.scores import Name
 from arbiter.protocols.records import Record
+from arbiter.runs.intervals import BootstrapEstimate
 
 VERSION = 1
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from arbiter.evaluation.curves import Curve
-from arbiter.evaluation.resampling import Floats
 from arbiter.protocols.errors import DataError
 from arbiter.protocols.records import Record
+from arbiter.runs.reports.curves import Curve
+from arbiter.runs.reports.resampling import Floats
 
 _stats: Any = importlib.import_module("scipy.stats")  # it has no types
 

@@ -6,7 +6,7 @@ Weights have the shape (resamples, steps). A weight of 2 counts a step exactly a
 import msgspec
 import numpy as np
 
-from arbiter.evaluation.resampling import Floats, Integers, ratio
+from arbiter.runs.reports.resampling import Floats, Integers, ratio
 
 
 class Order(msgspec.Struct, frozen=True, eq=False):

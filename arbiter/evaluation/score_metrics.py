@@ -8,9 +8,10 @@ import numpy as np
 from arbiter.evaluation.calibration import OUTCOMES, Bins, bins_of, brier, class_accuracy, outcomes
 from arbiter.evaluation.evaluation_results import Bin, Gain, Outcomes, ScoreDifference, ScoreMetrics, TargetEvaluation
 from arbiter.evaluation.ranking import Gains, Order, Ordered, order_of, rank_correlation
-from arbiter.evaluation.resampling import BootstrapEstimate, Floats, by_step, estimate, estimates, ratio, summed
 from arbiter.evaluation.scores import StepScores
 from arbiter.evaluation.thresholds import threshold_at
+from arbiter.runs.intervals import BootstrapEstimate
+from arbiter.runs.reports.resampling import Floats, by_step, estimate, estimates, ratio, summed
 
 SHARES: Floats = np.arange(51) / 50
 """The shares of steps escalated, 0 to 1, at which gain curves are computed."""

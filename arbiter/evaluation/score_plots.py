@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arbiter.evaluation.evaluation_results import Evaluation, ScoreMetrics, TargetEvaluation
-from arbiter.evaluation.resampling import BootstrapEstimate
+from arbiter.runs.intervals import BootstrapEstimate
 from arbiter.runs.reports.plots import STYLES
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import msgspec
 import numpy as np
 
 from arbiter.data.training_rows import TrainingRow
-from arbiter.evaluation.resampling import Floats, Integers
 from arbiter.protocols.errors import DataError
+from arbiter.runs.reports.resampling import Floats, Integers
 
 Name = Literal["router", "rsd", "confidence", "random", "oracle"]
 NAMES: tuple[Name, ...] = get_args(Name)

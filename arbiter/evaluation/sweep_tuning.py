@@ -7,13 +7,15 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from arbiter.evaluation.curves import Curve, CurvePoint, Figure, curve, outcomes_of
-from arbiter.evaluation.resampling import BootstrapEstimate, Floats, Integers, drawn, estimate
 from arbiter.evaluation.tuning import ESCALATES, Policy, Tuned
 from arbiter.protocols.errors import DataError, RunError
 from arbiter.runs.documents import read_document
 from arbiter.runs.folder import read_results
+from arbiter.runs.intervals import BootstrapEstimate
 from arbiter.runs.remedies import SWEEP_REMEDY
+from arbiter.runs.reports.curves import Curve, CurvePoint, Figure, curve
+from arbiter.runs.reports.problem_outcomes import outcomes_of
+from arbiter.runs.reports.resampling import Floats, Integers, drawn, estimate
 from arbiter.sweep.sweep_results import FILE
 
 Budget = Literal["escalated", "target_tokens", "seconds", "accuracy"]

@@ -6,7 +6,7 @@ So scores of different scales are compared at the same share of steps escalated.
 import numpy as np
 
 from arbiter.evaluation.ranking import Ordered, order_of
-from arbiter.evaluation.resampling import Floats
+from arbiter.runs.reports.resampling import Floats
 
 
 def threshold_within(score: Floats, cost: Floats, budgets: Floats, weights: Floats) -> Floats:

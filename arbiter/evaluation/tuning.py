@@ -10,20 +10,12 @@ from arbiter.data.training_rows import TrainingRow
 from arbiter.evaluation.calibration import OUTCOMES, outcomes
 from arbiter.evaluation.checkpoints import RouterCheckpoint
 from arbiter.evaluation.evaluate import predictions
-from arbiter.evaluation.resampling import (
-    BootstrapEstimate,
-    Floats,
-    Integers,
-    by_step,
-    drawn,
-    estimate,
-    estimates,
-    summed,
-)
 from arbiter.evaluation.scores import numbered
 from arbiter.evaluation.thresholds import threshold_within
 from arbiter.protocols.errors import DataError
 from arbiter.protocols.records import Record
+from arbiter.runs.intervals import BootstrapEstimate
+from arbiter.runs.reports.resampling import Floats, Integers, by_step, drawn, estimate, estimates, summed
 
 Policy = Literal["router", "rsd", "confidence"]
 

@@ -66,8 +66,9 @@ class ModelNames:
         if not colon:
             return OperatingPoint()
         run_type = _RUN_TYPES[kind]
-        if run_type not in arbiter.run_types:
-            raise self._unknown(name, f"the models that {kind!r} needs are not available")
+        why = arbiter.why_unavailable(run_type)
+        if why is not None:
+            raise self._unknown(name, f"{kind!r} is not available ({why})")
         if not at:
             return OperatingPoint(run_type)
         try:

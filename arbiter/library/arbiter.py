@@ -294,11 +294,22 @@ class Arbiter:
 
     @property
     def run_types(self) -> tuple[RunType, ...]:
-        """The run types that a call may choose: those whose models are open.
+        """The run types that a call may choose: those whose models are open, and that the configuration allows.
 
         Raises ``ClosedError`` if the Arbiter is not open.
         """
-        return tuple(run_type for run_type in _RUN_TYPES if self._can(run_type))
+        return tuple(run_type for run_type in _RUN_TYPES if self.why_unavailable(run_type) is None)
+
+    def why_unavailable(self, run_type: RunType) -> str | None:
+        """Return why a call may not choose ``run_type``; None if it may.
+
+        Raises ``ClosedError`` if the Arbiter is not open.
+        """
+        try:
+            self._check(run_type, self._tasks.rule(run_type, None))
+        except ConfigError as error:
+            return str(error)
+        return None
 
     @property
     def running(self) -> int:
@@ -350,13 +361,6 @@ class Arbiter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close(None if self._leaving == "drain" and error is None else 0.0)
-
-    def _can(self, run_type: RunType) -> bool:
-        try:
-            self._check(run_type, self._tasks.rule(run_type, None))
-        except ConfigError:
-            return False
-        return True
 
     def _check(self, run_type: RunType | None, policy: Policy) -> None:
         """Raises ``ConfigError`` if calls may not choose ``run_type``, or if ``policy`` calls a missing model."""

@@ -1,8 +1,9 @@
 """Describe in words why each step of a recorded problem was kept, and how the problem ended."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from arbiter.actors.policies import best_target
+from arbiter.log.explain_history import HistoryPolicy, history_policy, reason_by_history
 from arbiter.log.history import ProblemHistory
 from arbiter.log.timing import StepTimes, step_times
 from arbiter.protocols.events import CallFailed, Graded
@@ -35,13 +36,21 @@ class Story(Record, frozen=True):
 
 def stories(problem: ProblemHistory) -> list[Story]:
     """Return the kept steps of ``problem``, in order. Raises ``RunError`` if the log contradicts itself."""
-    return [_story(problem, step, record) for step, record in enumerate(problem.steps())]
+    records = problem.steps()
+    return [_story(problem, step, records) for step in range(len(records))]
 
 
-def decision(record: StepRecord, policy: str, threshold: float | None) -> str:
+def decision(
+    record: StepRecord,
+    policy: str,
+    threshold: float | None,
+    by_history: HistoryPolicy | None = None,
+    history: Sequence[StepRecord] = (),
+) -> str:
     """Return why a step was kept: the policy's decision, with the scores and the threshold that it compared.
 
     ``policy`` is the policy's type. ``threshold`` is its threshold or, for ``random``, its escalation probability.
+    ``by_history`` is the policy itself if it uses the ``history``, the steps before this one.
     """
     draft, target = _score(record.draft), _score(best_target(record.targets) if record.targets else None)
     limit = "" if threshold is None else f"τ = {threshold:g}"
@@ -71,6 +80,8 @@ def decision(record: StepRecord, policy: str, threshold: float | None) -> str:
         case "random":
             reason += " at random"
             reason += f" (escalation probability {threshold:g})" if threshold is not None else ""
+        case _ if by_history is not None:
+            reason += reason_by_history(by_history, history, record)
         case _:
             pass
     if record.kept.calls:
@@ -109,8 +120,9 @@ def failures(problem: ProblemHistory) -> list[str]:
     ]
 
 
-def _story(problem: ProblemHistory, step: int, record: StepRecord) -> Story:
-    kept, policy = record.kept, problem.task.policy
+def _story(problem: ProblemHistory, step: int, records: Sequence[StepRecord]) -> Story:
+    record, policy = records[step], problem.task.policy
+    kept = record.kept
     others = [candidate for candidate in record.candidates if candidate.author != kept.author]
     calls = [call for call in problem.calls.values() if call.ended is not None and call.ended.step == step]
     moved = problem.thresholds().get(step)
@@ -119,7 +131,7 @@ def _story(problem: ProblemHistory, step: int, record: StepRecord) -> Story:
         step=step,
         author=kept.author,
         text=kept.text,
-        decision=decision(record, str(policy.get("type")), threshold),
+        decision=decision(record, str(policy.get("type")), threshold, history_policy(policy), records[:step]),
         other=others[0].author if others else None,
         other_text=others[0].text if others else None,
         tokens=kept.usage.completion_tokens,

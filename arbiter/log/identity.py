@@ -213,6 +213,8 @@ def _decides(key: str, run_type: str, called: set[str]) -> bool:
         return any(key.startswith(model) for model in called) and not is_operational(key)
     if key.startswith("thresholds."):
         return key == f"thresholds.{run_type}"
+    if key.startswith(("trigger.", "pacing.")):
+        return key.startswith({"trigger": "trigger.", "paced": "pacing."}.get(run_type, " "))
     return key not in ("confidence", "whole_blocks") and not key.startswith("data.") and not is_operational(key)
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 
+import msgspec
+
 from arbiter.actors.policies import DraftOnly, Oracle, RandomEscalation, RewardThreshold, TargetOnly, advantage
 from arbiter.log.history import ProblemHistory
 from arbiter.protocols.ports import Evidence, Policy
-from arbiter.protocols.records import Record
+from arbiter.protocols.records import Record, StepRecord
 
 LIMITS = (
     "Each decision is made in the recorded context. After a different decision, a policy would continue in a context "
@@ -53,10 +55,14 @@ def compare_decisions(problems: Iterable[ProblemHistory], threshold: float | Non
 
 
 def _evidence(problem: ProblemHistory) -> Iterator[Evidence]:
+    history: list[StepRecord] = []
     for step, record in enumerate(problem.steps()):
         draft, targets = record.draft, record.targets
         if draft is not None and draft.score is not None and targets and targets[0].score is not None:
-            yield Evidence(problem.task.seed_key or problem.key[0], step, problem.task.seed, draft, targets)
+            name, task = problem.task.seed_key or problem.key[0], problem.task
+            used = sum(one.kept.usage.completion_tokens for one in history)
+            yield Evidence(name, step, task.seed, draft, targets, tuple(history), task.limits.max_tokens - used)
+        history.append(msgspec.structs.replace(record, audit=None))
 
 
 def _row(name: str, threshold: float | None, policy: Policy, evidence: list[Evidence]) -> Decisions:

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from arbiter.actors.pacing import PacedConfidence, PacedJudge, PacedReward, PacedRouter
 from arbiter.actors.policies import (
     ConfidenceThreshold,
     DraftOnly,
@@ -13,6 +14,7 @@ from arbiter.actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
+from arbiter.actors.triggers import TriggeredEscalation
 from arbiter.log.history import ProblemHistory
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.messages import Task
@@ -28,6 +30,11 @@ AnyPolicy = (
     | JudgeThreshold
     | Oracle
     | GenerateRows
+    | TriggeredEscalation
+    | PacedConfidence
+    | PacedRouter
+    | PacedReward
+    | PacedJudge
 )
 
 

@@ -1,11 +1,23 @@
-"""95 % intervals of shares, and quantiles. All are computed in closed form: nothing is random."""
+"""95 % intervals of shares, and quantiles. All are computed in closed form: nothing is random.
+
+Only a ``BootstrapEstimate`` comes from random resamples (``arbiter.runs.reports.resampling``).
+"""
 
 import math
 from collections.abc import Sequence
 
+from arbiter.protocols.records import Record
+
 Interval = tuple[float, float]
 
 _Z = 1.959964  # the standard normal quantile of a two-sided 95 % interval
+
+
+class BootstrapEstimate(Record, frozen=True):
+    """A figure and its 95 % interval. None if it is not defined, such as the AUROC of a single class."""
+
+    value: float | None
+    interval: Interval | None = None
 
 
 def wilson_interval(right: int, of: int) -> Interval | None:

@@ -5,11 +5,15 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from arbiter.config.config import Config
+from arbiter.config.run_tables import RunType
+from arbiter.protocols.errors import ConfigError
 from arbiter.simulation.recorded_workload import RecordedWorkload
 from arbiter.simulation.simulation_results import Case, SimulationResult
 from arbiter.simulation.study import Hardware, Study
 from arbiter.simulation.synthetic_workload import SyntheticWorkload
 from arbiter.simulation.workload import StatedWorkload, Workload
+
+_BY_HISTORY: tuple[RunType, ...] = ("trigger", "paced")
 
 
 class CasePlan:
@@ -39,6 +43,11 @@ class CasePlan:
 
     def _stated(self, acceptance: float | None) -> Workload:
         config = self._config
+        if config.run_type in _BY_HISTORY:
+            raise ConfigError(
+                f"the run type {config.run_type!r} decides by positions, texts or the history of a problem, and a "
+                "synthetic workload states only a rate of acceptance: simulate a recorded run (--run)"
+            )
         world = self.world if acceptance is None else replace(self.world, acceptance=acceptance)
         limits = replace(config.problem_limits(), deadline=None)
         policy = _at(config, world.acceptance).policy()

@@ -24,6 +24,8 @@ from arbiter.runs.file_replacement import replace_file
 from arbiter.runs.folder import check_run, read_results, run_path
 from arbiter.runs.graders import open_graders
 from arbiter.runs.model_opening import with_step_ends
+from arbiter.runs.reports.gap_figures import ALONE, GapRecovery, OutcomesOfRun, gap_recovery
+from arbiter.runs.reports.problem_outcomes import outcomes_of
 from arbiter.runs.reports.tables import ReportRow
 from arbiter.runs.results import Result, Summary, summary_of
 from arbiter.runs.stored_config import check_replaceable
@@ -96,9 +98,27 @@ def settle(job: SweepJob, measured: bool, interrupted: bool) -> SweepResult:
     }
     known = {name: summary for name, summary in summaries.items() if summary is not None}
     figures = found_in(job.points, _counts(started, job.out, measured), known, measured, interrupted)
-    figures = msgspec.structs.replace(figures, stopped=job.early.cause)
+    recovery = None if interrupted else _recovery(job)
+    figures = msgspec.structs.replace(figures, stopped=job.early.cause, recovery=recovery)
     sweep_results.write(figures, job.out)
     return figures
+
+
+def _recovery(job: SweepJob) -> GapRecovery | None:
+    """Return what the points recover of the gap between both models alone, if these are among the points."""
+    if not set(ALONE) <= {point.config.run_type for point in job.points}:
+        return None
+    return gap_recovery(
+        [
+            OutcomesOfRun(
+                point.name,
+                point.config.run_type,
+                point.config.threshold,
+                outcomes_of(read_results(job.out / point.name / "results.jsonl")[0]),
+            )
+            for point in job.points
+        ]
+    )
 
 
 def _draw(figures: SweepResult, out: Path) -> None:

@@ -11,6 +11,7 @@ from arbiter.protocols.records import Record
 from arbiter.runs.documents import read_document
 from arbiter.runs.file_replacement import replace_file
 from arbiter.runs.remedies import SWEEP_REMEDY
+from arbiter.runs.reports.gap_figures import GapRecovery
 from arbiter.runs.reports.tables import csv_of, flat
 from arbiter.runs.results import Summary
 from arbiter.sweep.log_answers import NOTHING_SPENT, AnswerCounts, Spent
@@ -33,7 +34,8 @@ class SweepResult(Record, frozen=True):
     """The content of ``sweep.json``. ``measured``: each point ran alone; otherwise the points shared their answers.
 
     ``needed`` sums the requests that each point needs by itself. ``made`` counts the requests that were sent to models.
-    ``most`` is the point that needs the most requests. ``stopped`` is the cause for which the first problems to end all
+    ``most`` is the point that needs the most requests. ``recovery`` is set if the points include the draft alone and
+    the target alone, and the sweep is complete. ``stopped`` is the cause for which the first problems to end all
     failed, if that stopped the sweep early. Later versions may add keys. After the first release no key is
     renamed or removed.
     """
@@ -45,6 +47,7 @@ class SweepResult(Record, frozen=True):
     made: Spent = NOTHING_SPENT
     most: str | None = None
     stopped: str | None = None
+    recovery: GapRecovery | None = None
 
     @property
     def most_expensive(self) -> SweepRow | None:

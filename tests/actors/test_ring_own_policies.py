@@ -67,6 +67,9 @@ class NoStruct:
     budget: float | None = 0.25
     escalates_above: bool = False
 
+    def proposes(self, step: int) -> tuple[Author, ...]:
+        return self.proposers
+
     def decide(self, evidence: Evidence) -> Verdict:
         return "keep_draft" if self.score(evidence) >= self.threshold else "escalate"
 

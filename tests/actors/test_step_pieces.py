@@ -22,6 +22,7 @@ from arbiter.actors.policies import (
     TargetOnly,
 )
 from arbiter.actors.step_pieces import StreamedGenerator, can_stream, settled
+from arbiter.actors.triggers import TriggeredEscalation
 from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.messages import Task
@@ -75,6 +76,7 @@ CASES: list[tuple[Policy, tuple[bool, bool]]] = [  # whether steps of the draft,
     (Reviewed(), NEITHER),
     (Several(), NEITHER),
     (ScoredDraft(), (False, True)),
+    (TriggeredEscalation(0.9), (False, True)),
 ]
 IDS = [f"{type(policy).__name__}-{len(policy.targets)}" for policy, _ in CASES]
 WRITERS: tuple[Author, ...] = ("draft", "target")
@@ -88,7 +90,7 @@ def a_task(policy: Policy, **fields: object) -> Task:
 def test_a_step_is_streamed_only_if_nothing_can_reject_it(policy: Policy, expected: tuple[bool, bool]) -> None:
     for rules in (None, AnswerRules(effort="low")):
         task = a_task(policy, transcript=Transcript("q", rules=rules))
-        assert tuple(can_stream(task, author, False) for author in WRITERS) == expected
+        assert tuple(can_stream(task, 0, author, False) for author in WRITERS) == expected
 
 
 @pytest.mark.parametrize("author", WRITERS)
@@ -107,7 +109,7 @@ def test_a_step_is_streamed_only_if_nothing_can_reject_it(policy: Policy, expect
 def test_no_step_is_streamed_that_may_be_dropped_or_requested_again(
     policy: Policy, author: Author, fields: dict[str, object], is_ahead: bool
 ) -> None:
-    assert not can_stream(a_task(policy, **fields), author, is_ahead)
+    assert not can_stream(a_task(policy, **fields), 0, author, is_ahead)
 
 
 MARKS = st.lists(st.text("ab\n", min_size=1, max_size=4), max_size=3)

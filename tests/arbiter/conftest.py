@@ -2,7 +2,7 @@
 
 import functools
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from arbiter.grading.code.sandboxes import Sandbox
 from arbiter.grading.math_grader import VERSION
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.records import Author, Candidate, Model, Rating, RequestCounts, Solution, StepRecord, Usage
+from arbiter.runs.reports.problem_outcomes import ProblemOutcome
 from arbiter.runs.results import Result
 from tests.command_line import call_arbiter
 
@@ -116,3 +117,21 @@ def bubblewrap() -> None:
     """Skip the test where programs cannot run in bubblewrap."""
     if reason := unusable():
         pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def a_point() -> Callable[..., Any]:
+    """Return the point of a curve: a run with ten steps per problem, of which the draft wrote ``accepted``."""
+
+    def build(accepted: float, right: Sequence[bool | None], threshold: float | None = None, **fields: Any) -> Any:
+        from arbiter.runs.reports.curves import CurvePoint  # needs numpy
+
+        return CurvePoint(
+            threshold,
+            [
+                ProblemOutcome(f"p{number}", None if one is None else float(one), round(10 * accepted), 10, **fields)
+                for number, one in enumerate(right)
+            ],
+        )
+
+    return build

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from arbiter.data.training_rows import TrainingRow
 from arbiter.evaluation.checkpoints import checkpoint
 from arbiter.evaluation.evaluate import evaluate
-from arbiter.evaluation.resampling import BootstrapEstimate
 from arbiter.protocols.records import Record
+from arbiter.runs.intervals import BootstrapEstimate
 
 if TYPE_CHECKING:
     from arbiter.training.metadata import CheckpointMetadata

@@ -6,21 +6,16 @@
 from collections.abc import Mapping, Sequence
 
 from arbiter.config.run_tables import RunType
-from arbiter.evaluation.curves import (
-    Curve,
-    along,
-    area_ratio,
-    curve,
-    difference,
-    outcomes_of,
-    resampled_problems,
-)
-from arbiter.evaluation.curves import CurvePoint as CurvePoint
 from arbiter.evaluation.mcnemar import McNemar, mcnemar
 from arbiter.evaluation.paper.planned_runs import ALONE
 from arbiter.evaluation.paper.step_outcomes import StepOutcomes, steps_of
-from arbiter.evaluation.resampling import BootstrapEstimate, Floats
 from arbiter.protocols.records import Record
+from arbiter.runs.intervals import BootstrapEstimate
+from arbiter.runs.reports.curves import Curve, along, area_ratio, curve, difference, resampled_problems
+from arbiter.runs.reports.curves import CurvePoint as CurvePoint
+from arbiter.runs.reports.gap_figures import GapRecovery, OutcomesOfRun, gap_recovery
+from arbiter.runs.reports.problem_outcomes import outcomes_of
+from arbiter.runs.reports.resampling import Floats
 from arbiter.runs.results import Result
 
 PAIRS: tuple[tuple[RunType, RunType], ...] = (
@@ -78,13 +73,17 @@ class CurveFigures(Record, frozen=True):
 
 
 class CurveComparison(Record, frozen=True):
-    """All runs, over the same ``problems``. ``acceptances`` are the rates at which curves are compared."""
+    """All runs, over the same ``problems``. ``acceptances`` are the rates at which curves are compared.
+
+    ``recovery`` compares them by the target's tokens instead.
+    """
 
     problems: int
     acceptances: tuple[float, ...]
     points: tuple[PointFigures, ...]
     curves: tuple[CurveFigures, ...]
     differences: tuple[AccuracyDifference, ...]
+    recovery: GapRecovery = GapRecovery()
 
 
 class Ran(Record, frozen=True):
@@ -124,6 +123,11 @@ def compare(runs: Sequence[Ran], acceptances: Sequence[float], resamples: int, s
             for one, other in PAIRS
             if one in curves and other in curves
             for rate, gap in zip(rates, difference(curves[one], curves[other], rates, weights), strict=True)
+        ),
+        recovery=gap_recovery(
+            [OutcomesOfRun(ran.name, ran.run_type, ran.threshold, outcomes_of(ran.results)) for ran in runs],
+            resamples,
+            seed,
         ),
     )
 

@@ -1,9 +1,9 @@
-"""The plots of the comparison, as PNG and SVG: accuracy by acceptance and by latency, differences, outcomes of steps.
+"""The plots of the comparison, as PNG and SVG: accuracy by acceptance, by target tokens and by latency, and others.
 
 Needs the extra ``plot``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ def draw(found: CurveComparison, folder: Path) -> list[str]:
     """Draw all plots that have data into ``folder``, as PNG and SVG. Return their names. Needs matplotlib."""
     plots: dict[str, Any] = {
         "acceptance": by_acceptance(found),
+        "target-tokens": by_target_tokens(found),
         "latency": by_latency(found.points),
         "differences": differences(found.differences),
         "steps": steps(found.points),
@@ -36,22 +37,33 @@ def draw(found: CurveComparison, folder: Path) -> list[str]:
 
 def by_acceptance(found: CurveComparison) -> "Figure":
     """Plot accuracy with its interval against the acceptance rate, with a line per run type."""
-    figure, (axes,) = _canvas(1, 7.6, 5.2)
-    ends = [point for point in found.points if point.run_type in ALONE]
-    for name, points in _by_type(found.points).items():
-        if name in ALONE:
-            _bars(axes, points, name, lines=False)
-            continue
-        _bars(axes, points, name, lines=False)
-        whole = sorted([*ends, *points], key=lambda point: point.acceptance)
-        axes.plot(
-            [point.acceptance for point in whole], [point.accuracy.value for point in whole], color=STYLES[name][0],
-            lw=1.6, zorder=2,
-        )  # fmt: skip
+    figure, axes = _curves(found, lambda point: point.acceptance)
     axes.set(xlabel="acceptance rate (share of steps kept from the draft)", ylabel="accuracy with 95 % interval")
     _percent(axes.xaxis, axes.yaxis)
     axes.legend(frameon=False, loc="best")
     return figure
+
+
+def by_target_tokens(found: CurveComparison) -> "Figure":
+    """Plot accuracy with its interval against the target's tokens per problem, with a line per run type."""
+    figure, axes = _curves(found, lambda point: point.target_tokens)
+    axes.set(xlabel="tokens written by the target per problem", ylabel="accuracy with 95 % interval")
+    _percent(axes.yaxis)
+    axes.legend(frameon=False, loc="best")
+    return figure
+
+
+def _curves(found: CurveComparison, x_of: Callable[[PointFigures], float]) -> tuple[Any, Any]:
+    """Plot the runs, and for each run type a line from the draft alone to the target alone."""
+    figure, (axes,) = _canvas(1, 7.6, 5.2)
+    ends = [point for point in found.points if point.run_type in ALONE]
+    for name, points in _by_type(found.points).items():
+        _bars(axes, points, name, x_of, lines=False)
+        if name not in ALONE:
+            whole = sorted([*ends, *points], key=x_of)
+            x, y = [x_of(point) for point in whole], [point.accuracy.value for point in whole]
+            axes.plot(x, y, color=STYLES[name][0], lw=1.6, zorder=2)
+    return figure, axes
 
 
 def by_latency(points: Sequence[PointFigures]) -> "Figure | None":
@@ -61,7 +73,7 @@ def by_latency(points: Sequence[PointFigures]) -> "Figure | None":
     stated = all(point.seconds_alone is not None for point in points)
     figure, (axes,) = _canvas(1, 7.6, 5.2)
     for name, found in _by_type(points).items():
-        _bars(axes, found, name, lines=name not in ALONE, latency=True)
+        _bars(axes, found, name, _seconds, lines=name not in ALONE)
     axes.set(
         xlabel="seconds per problem, simulated one problem at a time" if stated else "seconds per problem",
         ylabel="accuracy with 95 % interval",
@@ -121,13 +133,13 @@ def _bars(
     axes: Any,  # noqa: ANN401 - matplotlib's axes
     points: Sequence[PointFigures],
     name: RunType,
+    x_of: Callable[[PointFigures], float],
     *,
     lines: bool,
-    latency: bool = False,
 ) -> None:
     """Draw the runs of a type, each with the interval of its accuracy."""
     known = sorted(
-        (_x_of(point, latency), point.accuracy.value, *point.accuracy.interval)
+        (x_of(point), point.accuracy.value, *point.accuracy.interval)
         for point in points
         if point.accuracy.value is not None and point.accuracy.interval is not None
     )
@@ -140,9 +152,7 @@ def _bars(
     )  # fmt: skip
 
 
-def _x_of(point: PointFigures, latency: bool) -> float:
-    if not latency:
-        return point.acceptance
+def _seconds(point: PointFigures) -> float:
     return point.seconds if point.seconds_alone is None else point.seconds_alone
 
 

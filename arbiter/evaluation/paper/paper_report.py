@@ -7,14 +7,16 @@ from arbiter.evaluation.paper.ablation import PAPER, Ablated
 from arbiter.evaluation.paper.comparison import CurveComparison, PointFigures
 from arbiter.evaluation.paper.document import Block, DocumentTable, Heading, Paragraph, Picture
 from arbiter.evaluation.paper.planned_runs import ALONE
-from arbiter.evaluation.resampling import BootstrapEstimate
 from arbiter.protocols.records import Record
+from arbiter.runs.intervals import BootstrapEstimate
+from arbiter.runs.reports.gap_figures import HEADS_OF_CURVES, HEADS_OF_RUNS, GapRecovery
 from arbiter.runs.reports.numbers import NOTHING, percent
 from arbiter.runs.reports.tables import csv_of, flat, from_to
 
 VERSION = 1
 _SHOWN = {
     "acceptance": "Accuracy against acceptance rate. Each run has its 95 % interval.",
+    "target-tokens": "Accuracy against the tokens that the target writes per problem.",
     "latency": "Accuracy against seconds per problem.",
     "differences": "Differences in accuracy at matched acceptance, with 95 % intervals.",
     "steps": "Outcomes of steps: kept drafts, and escalations that improved, wasted or harmed.",
@@ -50,11 +52,12 @@ def blocks(found: Reproduction, pictures: Sequence[str]) -> list[Block]:
             "figures are interpolated linearly."
         ),
     ]
-    parts += [Picture(name, _SHOWN[name]) for name in ("acceptance", "latency") if name in pictures]
+    parts += [Picture(name, _SHOWN[name]) for name in ("acceptance", "target-tokens", "latency") if name in pictures]
     parts += [*_timing(found), Heading("Runs"), _runs(comparison.points)]
     parts += [Heading("Comparison at matched acceptance"), _accuracies(comparison)]
     parts += [Picture("differences", _SHOWN["differences"])] if "differences" in pictures else []
     parts += [_differences(comparison), *_areas(comparison)]
+    parts += [Heading("Recovered gap"), *_recovered(comparison.recovery)]
     parts += [Heading("Outcomes of steps"), _steps(comparison.points)]
     parts += [Picture("steps", _SHOWN["steps"])] if "steps" in pictures else []
     if found.evaluation is not None:
@@ -139,6 +142,11 @@ def _areas(comparison: CurveComparison) -> list[Block]:
         ),
         DocumentTable(["curve", "share", "95 % interval"], rows),
     ]
+
+
+def _recovered(recovery: GapRecovery) -> list[Block]:
+    tables = (HEADS_OF_CURVES, recovery.table_of_curves), (HEADS_OF_RUNS, recovery.table_of_runs)
+    return [Paragraph(recovery.text), *(DocumentTable(heads, rows) for heads, rows in tables if rows)]
 
 
 def _steps(points: Iterable[PointFigures]) -> DocumentTable:

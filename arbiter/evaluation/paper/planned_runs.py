@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from arbiter.config.config import Config
 from arbiter.config.run_tables import RunType
 from arbiter.data.training_rows import TrainingRow
-from arbiter.evaluation.resampling import Floats
 from arbiter.evaluation.scores import Name, scores
 from arbiter.evaluation.thresholds import threshold_at
+from arbiter.runs.reports.resampling import Floats
 from arbiter.sweep.points import SweepPoint, point_of
 
 ALONE: tuple[RunType, ...] = ("draft", "target")

@@ -16,11 +16,12 @@ from arbiter.config.run_tables import RunType
 from arbiter.protocols.errors import not_installed
 from arbiter.protocols.records import Author, Model
 from arbiter.runs.reports.tables import ReportRow
+from arbiter.runs.results import Summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# The colours of Okabe and Ito, which are distinguishable with any colour vision. Markers differ as well.
+# The colours of Okabe and Ito, and two of Tol, which are distinguishable with any colour vision. Markers differ.
 STYLES: dict[RunType, tuple[str, str]] = {
     "draft": ("#E69F00", "D"),
     "target": ("#000000", "P"),
@@ -31,6 +32,8 @@ STYLES: dict[RunType, tuple[str, str]] = {
     "generate": ("#CC79A7", "v"),
     "confidence": ("#56B4E9", "*"),
     "judge": ("#F0E442", "h"),
+    "trigger": ("#882255", "<"),
+    "paced": ("#44AA99", ">"),
 }
 _MODELS: dict[Model, str] = {
     "draft": "#E69F00",
@@ -60,6 +63,7 @@ def draw(entries: Sequence[ReportRow], folder: Path) -> list[str]:
     """Draw all plots that have data into ``folder``. Return the file names. Needs matplotlib."""
     plots: dict[str, Callable[[Sequence[ReportRow]], Figure | None]] = {
         "accuracy.png": accuracy_by_acceptance,
+        "target-tokens.png": accuracy_by_target_tokens,
         "latency.png": latency,
         "tokens.png": tokens,
         "cost.png": cost,
@@ -75,13 +79,54 @@ def accuracy_by_acceptance(entries: Sequence[ReportRow]) -> "Figure | None":
     """Plot accuracy with its interval against the acceptance rate: a line per run type, baselines as single points."""
     from matplotlib.ticker import PercentFormatter
 
-    from arbiter.runs.reports.plot_labels import Label, place_labels
-
-    series = _series(entries)
+    series = _series(entries, lambda summary: summary.acceptance_rate)
     if not series:
         return None
+    figure, axes = _accuracies(series)
+    axes.set_xlabel("acceptance rate (share of steps kept from the draft)")
+    axes.set_xlim(*_span([point[0] for points in series.values() for point in points]))
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    _place_thresholds(figure, axes, series)
+    return figure
+
+
+def accuracy_by_target_tokens(entries: Sequence[ReportRow]) -> "Figure | None":
+    """Plot accuracy with its interval against the tokens that the target wrote per problem, kept or discarded."""
+    series = _series(entries, _target_tokens)
+    if not any(point[0] for points in series.values() for point in points):
+        return None
+    figure, axes = _accuracies(series)
+    axes.set_xlabel(f"mean tokens written by the target {_each(entries)}")
+    axes.set_xlim(left=0)
+    _place_thresholds(figure, axes, series)
+    return figure
+
+
+def _target_tokens(summary: Summary) -> float | None:
+    found = summary.tokens.get("target")
+    written = found.kept + found.discarded if found else 0
+    return written / summary.decoded if summary.decoded else None
+
+
+Point = tuple[float, float, float, float, float | None]  # x, accuracy, its interval's ends, threshold
+
+
+def _series(entries: Sequence[ReportRow], x_of: Callable[[Summary], float | None]) -> dict[RunType, list[Point]]:
+    """Return the points of each run type, ordered by x. Runs that lack one of the figures are left out."""
+    series: dict[RunType, list[Point]] = {}
+    for entry in entries:
+        found, x = entry.summary, x_of(entry.summary)
+        if found.accuracy is not None and found.accuracy_interval is not None and x is not None:
+            point = (x, found.accuracy, *found.accuracy_interval, found.threshold)
+            series.setdefault(found.run_type, []).append(point)
+    return {run_type: sorted(points, key=lambda point: point[:4]) for run_type, points in series.items()}
+
+
+def _accuracies(series: dict[RunType, list[Point]]) -> tuple[Any, Any]:
+    """Plot the points of each run type, with intervals and a legend. Return the figure and its axes."""
+    from matplotlib.ticker import PercentFormatter
+
     figure, axes = _canvas(5.2)
-    labels: list[Label] = []
     for run_type, points in series.items():
         colour, marker = STYLES[run_type]
         x, y = [point[0] for point in points], [point[1] for point in points]
@@ -91,29 +136,21 @@ def accuracy_by_acceptance(entries: Sequence[ReportRow]) -> "Figure | None":
             x, y, [low, high], color=colour, marker=marker, ms=7, ls=joined, lw=1.6, elinewidth=1, capsize=3,
             label=run_type, clip_on=False, zorder=3,
         )  # fmt: skip
-        labels += [Label(*place, text, colour) for place, text in _thresholds(points).items()]
-    axes.set(xlabel="acceptance rate (share of steps kept from the draft)", ylabel="accuracy with 95 % interval")
-    axes.set_xlim(*_span([point[0] for points in series.values() for point in points]))
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_ylabel("accuracy with 95 % interval")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(visible=True, axis="both", color="#E5E5E5")
     figure.legend(loc="outside right upper", frameon=False, title="run type")
+    return figure, axes
+
+
+def _place_thresholds(figure: Any, axes: Any, series: dict[RunType, list[Point]]) -> None:  # noqa: ANN401 - matplotlib
+    """Write the thresholds next to their points."""
+    from arbiter.runs.reports.plot_labels import Label, place_labels
+
+    labels: list[Label] = []
+    for run_type, points in series.items():
+        labels += [Label(*place, text, STYLES[run_type][0]) for place, text in _thresholds(points).items()]
     place_labels(figure, axes, labels, _bars(series))
-    return figure
-
-
-Point = tuple[float, float, float, float, float | None]  # acceptance, accuracy, its interval's ends, threshold
-
-
-def _series(entries: Sequence[ReportRow]) -> dict[RunType, list[Point]]:
-    """Return the points of each run type, ordered by acceptance. Runs that lack one of the figures are left out."""
-    series: dict[RunType, list[Point]] = {}
-    for entry in entries:
-        found = entry.summary
-        if found.accuracy is not None and found.accuracy_interval is not None and found.acceptance_rate is not None:
-            point = (found.acceptance_rate, found.accuracy, *found.accuracy_interval, found.threshold)
-            series.setdefault(found.run_type, []).append(point)
-    return {run_type: sorted(points, key=lambda point: point[:4]) for run_type, points in series.items()}
 
 
 def _thresholds(points: Sequence[Point]) -> dict[tuple[float, float], str]:

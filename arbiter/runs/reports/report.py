@@ -1,27 +1,29 @@
 """Compare runs: read their folders, build one table, and warn where the runs are not comparable."""
 
 from collections.abc import Hashable, Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import msgspec
 
-from arbiter.config.config import Config, load_config
-from arbiter.log.identity import check_unchanged
+from arbiter.config.config import Config
 from arbiter.log.reader import LOG, has_log
-from arbiter.log.run import Run as Recorded
 from arbiter.protocols.errors import ReportError, RunError
-from arbiter.runs.folder import check_count, read_results
-from arbiter.runs.logged_run import logged_run
+from arbiter.runs.reports.gap_figures import (
+    ALONE,
+    HEADS_OF_CURVES,
+    HEADS_OF_RUNS,
+    GapRecovery,
+    OutcomesOfRun,
+    gap_recovery,
+)
+from arbiter.runs.reports.reported_run import ReportedRun, read_run
 from arbiter.runs.reports.short_form import not_graded
-from arbiter.runs.reports.tables import ReportRow, as_csv, columns_for, markdown, ordered
-from arbiter.runs.results import Result, Summary, summary_of
-from arbiter.runs.stored_summary import StoredSummary, read_summary
+from arbiter.runs.reports.tables import ReportRow, as_csv, columns_for, markdown, markdown_table, ordered
 
-State = Literal["finished", "interrupted", "unfinished"]
 PLOTS = {
     "accuracy.png": "Accuracy against acceptance rate",
+    "target-tokens.png": "Accuracy against the target's tokens",
     "latency.png": "Latency",
     "tokens.png": "Tokens",
     "cost.png": "Cost",
@@ -31,41 +33,29 @@ PLOTS = {
 _OF_A_MODEL = ("model", "prompt", "tokenizer", "annotate", "dtype")
 # "data" is not compared: the problems themselves are.
 _NOT_COMPARED = ("run_type", "thresholds", "audit", "compare", "data", "models", "cpu_threads", "limits.problems")
+_OF_THE_GAP = ("models.draft.", "models.target.", "sampling.")  # they decide what both models alone do
 _OF_SPEED = ("limits.problems", "cpu_threads")
 _NAMED = 3  # runs named per value of a difference
-
-
-class ReportedRun(msgspec.Struct, frozen=True):
-    """A run as its folder holds it. The figures are computed from the stored results, also if the run did not end.
-
-    An ``interrupted`` run ended early, by a signal or for one cause (``stopped``). An ``unfinished`` run has no
-    summary: it is still in progress, or was killed.
-    """
-
-    name: str
-    state: State
-    config: Config
-    summary: Summary
-    questions: frozenset[Hashable]
-    torn: bool = False
 
 
 class Report(msgspec.Struct, frozen=True):
     """Runs in the order of their table, and warnings for their comparison.
 
-    ``passed_over`` are the folders that were given and hold no run.
+    ``passed_over`` are the folders that were given and hold no run. ``recovery`` is set if the draft alone and the
+    target alone are among the runs.
     """
 
     runs: list[ReportedRun]
     warnings: list[str]
     passed_over: list[Path] = []
+    recovery: GapRecovery | None = None
 
     @property
     def entries(self) -> list[ReportRow]:
         return [ReportRow(run.name, run.summary, "" if run.state == "finished" else run.state) for run in self.runs]
 
     def to_json(self) -> bytes:
-        """Return ``runs`` (each with ``run``, ``state``, ``seed``, ``data`` and ``summary``) and ``warnings``."""
+        """Return ``runs`` (with ``run``, ``state``, ``seed``, ``data``, ``summary``), ``warnings`` and ``recovery``."""
         runs = [
             {
                 "run": run.name,
@@ -76,11 +66,12 @@ class Report(msgspec.Struct, frozen=True):
             }
             for run in self.runs
         ]
-        return msgspec.json.encode({"runs": runs, "warnings": self.warnings})
+        return msgspec.json.encode({"runs": runs, "warnings": self.warnings, "recovery": self.recovery})
 
     def to_markdown(self, plots: Sequence[str] = (), no_plots: str | None = None) -> str:
         """Return the table, the warnings, and either links to ``plots`` or the reason why there are none."""
         parts = ["# Report", markdown(columns_for(self.entries), self.entries)]
+        parts += recovery_parts(self.recovery)
         if self.warnings:
             parts += ["## Warnings", "\n".join(f"- {warning}" for warning in self.warnings)]
         parts += [f"![{PLOTS[name]}]({name})" for name in plots]
@@ -103,7 +94,35 @@ def report_on(folders: Sequence[Path]) -> Report:
     different = {folder.resolve(): folder for folder in among if folder not in passed_over}
     runs = {run.name: run for run in map(read_run, different.values())}
     in_order = [runs[entry.name] for entry in ordered(ReportRow(run.name, run.summary) for run in runs.values())]
-    return Report(in_order, [*_of_each(in_order), *_of_all(in_order)], passed_over)
+    return Report(in_order, [*_of_each(in_order), *_of_all(in_order)], passed_over, _recovery(in_order))
+
+
+def recovery_parts(recovery: GapRecovery | None) -> list[str]:
+    """Return the part of a report in Markdown about the recovered gap; empty without both models alone."""
+    if recovery is None:
+        return []
+    parts = ["## Recovered gap", recovery.text]
+    for heads, rows in (
+        (HEADS_OF_CURVES, recovery.table_of_curves),
+        (HEADS_OF_RUNS, recovery.table_of_runs),
+    ):
+        parts += [markdown_table(heads, rows)] if rows else []
+    return parts
+
+
+def _recovery(runs: Sequence[ReportedRun]) -> GapRecovery | None:
+    """Return what the runs recover of the gap between both models alone; None if one of these is not among them."""
+    if not set(ALONE) <= {run.summary.run_type for run in runs}:
+        return None
+    if len({run.questions for run in runs}) > 1:
+        return GapRecovery(undefined="the runs have different problems")
+    tables = [_compared(run.config) for run in runs]
+    for key in sorted({key for table in tables for key in table if key.startswith(_OF_THE_GAP)}):
+        if len({table[key] for table in tables if key in table}) > 1:
+            return GapRecovery(undefined=f"the runs differ in {key}")
+    return gap_recovery(
+        [OutcomesOfRun(run.name, run.summary.run_type, run.summary.threshold, run.outcomes) for run in runs]
+    )
 
 
 def _runs_among(paths: Sequence[Path]) -> list[Path]:
@@ -124,57 +143,6 @@ def _holds_no_run(folder: Path) -> bool:
     return folder.is_dir() and not has_log(folder) and not (folder / "results.jsonl").exists()
 
 
-def read_run(folder: Path) -> ReportedRun:
-    """Read the run in ``folder``. Raises ``RunError`` or ``ConfigError`` naming the file and how to fix it."""
-    if not folder.is_dir():
-        raise RunError(f"there is no run folder {str(folder)!r}: arbiter runs lists the runs")
-    if has_log(folder) and not (folder / "results.jsonl").exists():
-        return _read_log(folder)
-    for name in ("config.toml", "results.jsonl"):
-        if not (folder / name).is_file():
-            raise RunError(f"{folder} is not a run folder: it has no {name}; name a folder that `arbiter bench` wrote")
-    config, ending = load_config(str(folder / "config.toml")), read_summary(folder, StoredSummary)
-    results, torn = read_results(folder / "results.jsonl")
-    check_count(folder, len(results), ending and ending.decoded)
-    recorded = _recorded(folder)
-    if recorded is not None:
-        check_unchanged(folder / "config.toml", config, recorded.started.identity)
-    state: State = "unfinished" if ending is None else "interrupted" if ending.interrupted else "finished"
-    known = StoredSummary(simulated=recorded is not None and recorded.is_shared) if ending is None else ending
-    return ReportedRun(
-        name=str(folder),
-        state=state,
-        config=config,
-        summary=known.added_to(summary_of(config, results, wall_seconds=None)),
-        questions=_questions(results),
-        torn=torn,
-    )
-
-
-def _read_log(folder: Path) -> ReportedRun:
-    """Return the run of a folder that has the log without the results, which are computed from it."""
-    recorded = Recorded.open(folder)
-    logged = logged_run(recorded)
-    state: State = "unfinished" if logged.interrupted is None else "interrupted" if logged.interrupted else "finished"
-    path = folder / "config.toml"
-    config = load_config(str(path)) if path.is_file() else logged.config
-    check_unchanged(path, config, recorded.started.identity)
-    seconds = None if state == "unfinished" else logged.seconds
-    summary = summary_of(config, logged.results, seconds, state == "interrupted")
-    return ReportedRun(
-        name=str(folder),
-        state=state,
-        config=config,
-        summary=msgspec.structs.replace(summary, simulated=recorded.is_shared),
-        questions=_questions(logged.results),
-        torn=recorded.torn > 0,
-    )
-
-
-def _questions(results: Iterable[Result]) -> frozenset[Hashable]:
-    return frozenset((result.solution.question, str(result.reference)) for result in results)
-
-
 def write_report(report: Report, folder: Path) -> str | None:
     """Write ``report.md``, ``report.csv`` and the plots into ``folder``.
 
@@ -191,13 +159,6 @@ def write_report(report: Report, folder: Path) -> str | None:
     except OSError as error:
         raise ReportError(f"cannot write the report into {folder}: {error.strerror}") from error
     return reason
-
-
-def _recorded(folder: Path) -> Recorded | None:
-    """Return the run in the log of ``folder``; None if it has no readable log, which a report does not need."""
-    with suppress(RunError):
-        return Recorded.open(folder)
-    return None
 
 
 def _of_each(runs: Iterable[ReportedRun]) -> list[str]:

@@ -17,6 +17,8 @@ _GAP = 3  # between two columns on a terminal
 _ORDER: tuple[RunType, ...] = (
     "draft",
     "confidence",
+    "trigger",
+    "paced",
     "judge",
     "rsd",
     "router",
@@ -84,12 +86,17 @@ def _simulated(entry: ReportRow) -> str:
 
 
 def markdown(columns: Mapping[str, Column], entries: Iterable[ReportRow]) -> str:
+    """Return the table of ``entries`` in Markdown, without a trailing newline."""
+    return markdown_table(tuple(columns), cells(columns, entries))
+
+
+def markdown_table(heads: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
     """Return a table in Markdown, without a trailing newline."""
 
     def line(row: Iterable[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
 
-    return "\n".join([line(columns), "|" + "---|" * len(columns), *map(line, cells(columns, entries))])
+    return "\n".join([line(heads), "|" + "---|" * len(heads), *map(line, rows)])
 
 
 def cells(columns: Mapping[str, Column], entries: Iterable[ReportRow]) -> list[list[str]]:

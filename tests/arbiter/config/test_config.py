@@ -12,6 +12,7 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arbiter.actors.pacing import PacedConfidence, PacedJudge, PacedReward, PacedRouter
 from arbiter.actors.policies import (
     ConfidenceThreshold,
     DraftOnly,
@@ -23,6 +24,7 @@ from arbiter.actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
+from arbiter.actors.triggers import TriggeredEscalation
 from arbiter.config.config import Config, built_in, load_config, override, parse
 from arbiter.config.grading_tables import SandboxTable
 from arbiter.config.run_tables import RunType
@@ -237,6 +239,8 @@ def test_a_threshold_out_of_range_names_the_option_and_the_key(a_config: Configs
         ("random", RandomEscalation(0.4)),
         ("confidence", ConfidenceThreshold(0.5)),
         ("judge", JudgeThreshold(0.6)),
+        ("trigger", TriggeredEscalation(0.7, 1, 0.0, ("wait", "hmm", "hold on", "alternatively"))),
+        ("paced", PacedConfidence(0.8, 200)),
         ("generate", GenerateRows("mean")),
         ("draft", DraftOnly()),
         ("target", TargetOnly()),
@@ -246,7 +250,65 @@ def test_each_run_type_has_its_policy_with_its_own_threshold(
     a_config: Configs, run_type: RunType, policy: Policy
 ) -> None:
     thresholds = {"rsd": 0.1, "router": 0.2, "oracle": 0.3, "random": 0.4, "confidence": 0.5, "judge": 0.6}
+    thresholds |= {"trigger": 0.7, "paced": 0.8}
     assert a_config(run_type=run_type, thresholds=thresholds).policy() == policy
+
+
+@pytest.mark.parametrize(
+    ("score", "policy"),
+    [
+        ("confidence", PacedConfidence(0.5, 3, "escalations", 7, "first")),
+        ("router", PacedRouter(0.5, 3, "escalations", 7)),
+        ("prm", PacedReward(0.5, 3, "escalations", 7)),
+        ("judge", PacedJudge(0.5, 3, "escalations", 7)),
+    ],
+)
+def test_an_allowance_is_spent_by_the_configured_score(a_config: Configs, score: str, policy: Policy) -> None:
+    pacing = {"score": score, "allowance": 3, "unit": "escalations", "steps": 7}
+    assert a_config(run_type="paced", pacing=pacing, confidence="first").policy() == policy
+
+
+def test_triggers_are_those_of_their_table(a_config: Configs) -> None:
+    trigger = {"first": 0, "unsure": 0.25, "words": ["hm"], "consecutive": 3}
+    config = a_config(run_type="trigger", trigger=trigger, confidence="first")
+    assert config.policy() == TriggeredEscalation(0.99, 0, 0.25, ("hm",), 3, "first")
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"trigger": {"words": ["wait", " "]}}, "trigger.words has a blank word"),
+        ({"log": {"record": "redacted"}}, "the run type 'trigger' reads the words of drafts"),
+        ({"trigger": {"first": -1}}, r"trigger\.first: Expected `int` >= 0"),
+        ({"trigger": {"consecutive": 0}}, r"trigger\.consecutive: Expected `int` >= 1"),
+        ({"budget": 0.2}, "escalates for reasons that no threshold holds back: leave budget out"),
+    ],
+)
+def test_triggers_that_cannot_work_are_refused_by_their_key(
+    a_config: Configs, keys: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        a_config(run_type="trigger", **keys)
+
+
+def test_a_log_without_texts_is_enough_for_triggers_without_words(a_config: Configs) -> None:
+    assert a_config(run_type="trigger", trigger={"words": []}, log={"record": "redacted"}).run_type == "trigger"
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"pacing": {"allowance": 0}}, r"pacing\.allowance: Expected `int` >= 1"),
+        ({"pacing": {"steps": 0}}, r"pacing\.steps: Expected `int` >= 1"),
+        ({"pacing": {"score": "luck"}}, r"pacing\.score: Invalid enum value 'luck'"),
+        ({"budget": 0.2}, r"has an allowance for each problem \(pacing.allowance\) instead: leave budget out"),
+    ],
+)
+def test_an_allowance_that_cannot_work_is_refused_by_its_key(
+    a_config: Configs, keys: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        a_config(run_type="paced", **keys)
 
 
 def test_an_override_keeps_the_other_keys_of_its_table(a_config: Configs) -> None:

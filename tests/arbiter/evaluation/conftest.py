@@ -1,4 +1,4 @@
-"""Constructed or random collected steps, and outcomes of runs."""
+"""Constructed or random collected steps."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from arbiter.data.training_rows import VERSION, Split, TrainingRow
-from arbiter.evaluation.curves import CurvePoint, ProblemOutcome
-from arbiter.evaluation.resampling import Floats
 from arbiter.evaluation.scores import StepScores
+from arbiter.runs.reports.resampling import Floats
 
 
 @pytest.fixture(scope="session")
@@ -64,23 +63,5 @@ def scored() -> Callable[..., StepScores]:
     def build(score: Sequence[float] | Floats, delta: Sequence[float] | Floats, problem: Any = None) -> StepScores:
         numbers = np.arange(len(score)) if problem is None else np.asarray(problem)
         return StepScores("router", numbers, np.asarray(delta, float), np.asarray(score, float), 0.5, True)
-
-    return build
-
-
-@pytest.fixture(scope="session")
-def a_point() -> Callable[..., CurvePoint]:
-    """Return a run over ``problems`` with ten steps each, of which the draft wrote ``accepted``."""
-
-    def build(
-        accepted: float, right: Sequence[bool | None], threshold: float | None = None, **fields: Any
-    ) -> CurvePoint:
-        return CurvePoint(
-            threshold,
-            [
-                ProblemOutcome(f"p{number}", None if one is None else float(one), round(10 * accepted), 10, **fields)
-                for number, one in enumerate(right)
-            ],
-        )
 
     return build

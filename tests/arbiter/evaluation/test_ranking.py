@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.evaluation.ranking import Ordered, order_of, rank_correlation
-from arbiter.evaluation.resampling import Floats
+from arbiter.runs.reports.resampling import Floats
 
 stats: Any = importlib.import_module("scipy.stats")
 metrics: Any = importlib.import_module("sklearn.metrics")

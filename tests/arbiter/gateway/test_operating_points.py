@@ -96,3 +96,13 @@ async def test_an_alias_of_no_operating_point_is_named_when_it_is_checked(endpoi
     async with endpoint(aliases={"mine": point}) as served:
         with pytest.raises(ConfigError, match=r"the alias 'mine'"):
             served.gateway.check()
+
+
+async def test_a_run_type_that_the_log_rules_out_is_refused_with_the_reason(endpoint: Any) -> None:
+    async with endpoint(config={"log": {"record": "redacted"}}) as served:
+        names = [one["id"] for one in (await served.client.get("http://arbiter/v1/models")).json()["data"]]
+        assert "arbiter:paced" in names
+        assert "arbiter:trigger" not in names
+        refused = await served.chat(model="arbiter:trigger@0.9")
+        assert refused.status_code == 404
+        assert "reads the words of drafts" in refused.json()["error"]["message"]

@@ -25,7 +25,19 @@ InVirtualTime = Callable[[Callable[[], Awaitable[None]]], None]
 Use = Callable[[Arbiter, Metrics], Awaitable[None]]
 Samples = dict[tuple[str, ...], float]
 
-RUN_TYPES = ("router", "rsd", "oracle", "generate", "draft", "target", "random", "confidence", "judge")
+RUN_TYPES = (
+    "router",
+    "rsd",
+    "oracle",
+    "generate",
+    "draft",
+    "target",
+    "random",
+    "confidence",
+    "judge",
+    "trigger",
+    "paced",
+)
 
 
 def write(request: GenerationRequest) -> Generation:

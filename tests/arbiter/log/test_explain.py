@@ -1,8 +1,12 @@
 """The description of why a step was kept, by policy, and of how a problem ended."""
 
+import msgspec
 import pytest
 
+from arbiter.actors.pacing import PacedConfidence
+from arbiter.actors.triggers import TriggeredEscalation
 from arbiter.log.explain import decision, result_of
+from arbiter.log.explain_history import HistoryPolicy, history_policy
 from arbiter.log.history import ProblemHistory
 from arbiter.protocols.events import SCHEMA, Event, Graded, ProblemEnded, StartProblemEvent
 from arbiter.protocols.records import (
@@ -32,6 +36,60 @@ def step(verdict: Verdict | None, draft: float | None, target: float | None = No
 def sure(verdict: Verdict, confidence: float) -> StepRecord:
     draft = Candidate("draft", "text", "separator", Usage(), 0.0, confidence=confidence)
     return StepRecord((draft, scored("target", None)), 0, verdict)
+
+
+def hesitant(verdict: Verdict | None, confidence: float = 0.5) -> StepRecord:
+    draft = Candidate("draft", "wait", "separator", Usage(), 0.0, confidence=confidence)
+    target = Candidate("target", "text", "separator", Usage(completion_tokens=30), 0.0)
+    return StepRecord((draft, target) if verdict == "escalate" else (draft,), int(verdict == "escalate"), verdict)
+
+
+WRITTEN = StepRecord((Candidate("target", "text", "separator", Usage(completion_tokens=30), 0.0),), 0)
+ONE_WORD = TriggeredEscalation(1.0, words=("wait",))
+TRIGGERS = TriggeredEscalation(0.9, first=2, unsure=0.25, words=("wait",), consecutive=2)
+
+
+@pytest.mark.parametrize(
+    ("record", "history", "policy", "expected"),
+    [
+        (WRITTEN, (), TRIGGERS, "only candidate: the target writes the first 2 steps"),
+        (hesitant("escalate", 0.95), (), TRIGGERS, "escalated: overconfident, confidence = 0.95 > τ = 0.9"),
+        (hesitant("escalate", 0.125), (), TRIGGERS, "escalated: unsure, confidence = 0.125 < 0.25"),
+        (
+            hesitant("escalate"),
+            (WRITTEN, WRITTEN, hesitant("keep_draft")),
+            TRIGGERS,
+            "escalated: hesitant, a word of hesitation, 2 drafts in a row",
+        ),
+        (hesitant("escalate"), (), ONE_WORD, "escalated: hesitant, a word of hesitation"),
+        (WRITTEN, (), ONE_WORD, "only candidate: the target writes the first step"),
+        (hesitant("keep_draft"), (WRITTEN,), TRIGGERS, "kept: no trigger fires, confidence = 0.5"),
+        (
+            hesitant("escalate"),
+            (),
+            PacedConfidence(0.25, 100, steps=4),
+            "escalated: risk = 0.5 > 0.25 (τ = 0.25, 0 of 100 tokens used before it)",
+        ),
+        (
+            hesitant("keep_draft", 0.9),
+            (hesitant("escalate"),),
+            PacedConfidence(0.25, 3, "escalations", 3),
+            "kept: risk = 0.1 ≤ 0.25 (τ = 0.25, 1 of 3 escalations used before it)",
+        ),
+        (step("keep_draft", 0.5), (), PacedConfidence(0.25, 3), "kept"),
+    ],
+)
+def test_a_decision_by_history_is_told_with_what_it_compared(
+    record: StepRecord, history: tuple[StepRecord, ...], policy: HistoryPolicy, expected: str
+) -> None:
+    recorded = msgspec.json.decode(msgspec.json.encode(policy))
+    assert history_policy(recorded) == policy
+    assert decision(record, recorded["type"], policy.threshold, policy, history) == expected
+
+
+def test_other_policies_have_no_description_by_history() -> None:
+    assert history_policy({"type": "router", "threshold": 0.5}) is None
+    assert history_policy({"type": "Own"}) is None
 
 
 @pytest.mark.parametrize(

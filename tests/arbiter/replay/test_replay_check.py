@@ -8,6 +8,7 @@ import anyio
 import msgspec
 import pytest
 
+from arbiter.actors.pacing import PacedConfidence, PacedJudge, PacedReward, PacedRouter
 from arbiter.actors.policies import (
     ConfidenceThreshold,
     DraftOnly,
@@ -22,6 +23,7 @@ from arbiter.actors.policies import (
 )
 from arbiter.actors.ring import open_ring
 from arbiter.actors.ring_setup import Models
+from arbiter.actors.triggers import TriggeredEscalation
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.log.run import Run
 from arbiter.log.sessions import open_journal
@@ -46,6 +48,11 @@ POLICIES: tuple[Policy, ...] = (
     LearnedRouter(0.5, (Target("small", 1.0),)),
     LearnedRouter(0.6, (Target("small", 1.0), Target("large", 1.5))),
     GenerateRows(targets=("small", "large")),
+    TriggeredEscalation(0.75, first=2, words=("step 4",), consecutive=2),
+    PacedConfidence(0.5, 7),
+    PacedRouter(0.5, 2, "escalations", 4),
+    PacedReward(0.5, 9),
+    PacedJudge(0.5, 9),
     LearnedRouter(0.5, budget=0.3),
     RewardThreshold(0.5, budget=0.3),
 )

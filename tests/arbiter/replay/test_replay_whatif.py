@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from arbiter.actors.policies import LearnedRouter, Oracle, RewardThreshold
+from arbiter.actors.policies import ConfidenceThreshold, LearnedRouter, Oracle, RewardThreshold
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config.config import Config, parse
@@ -26,7 +26,8 @@ SECONDS = 0.01
 def write(request: GenerationRequest) -> Generation:
     end = request.step == STEPS - 1
     text = f"\\boxed{{{request.author}}}" if end else f"{request.author} step {request.step}"
-    return Generation(text, "end" if end else "separator", Usage(5, 3))
+    sure = 0.75 if request.confidence else None
+    return Generation(text, "end" if end else "separator", Usage(5, 3), confidence=sure)
 
 
 def rate(request: ScoreRequest) -> float:
@@ -89,6 +90,30 @@ def test_an_oracle_recording_answers_the_threshold_that_decides_alike(record: Re
     found = replayed_under(run, config(run_type="oracle"), config(run_type="rsd", thresholds={"rsd": 0.5}))
     assert (found.exact, found.left) == (PROBLEMS, ())
     assert (found.recorded.target_calls, found.replayed.target_calls) == (PROBLEMS * STEPS, PROBLEMS * 2)
+
+
+def paced(allowance: int) -> Config:
+    pacing = {"score": "prm", "unit": "escalations", "steps": STEPS, "allowance": allowance}
+    return config(run_type="paced", pacing=pacing)
+
+
+def test_a_decision_uses_the_history_of_the_replay_and_not_that_of_the_run(record: Recording) -> None:
+    """The risks are 0.9, 0.6 and 0.3. Of two risks above the threshold, one escalation pays for the first."""
+    run = record(models(), tasks(RewardThreshold(0.2)))  # escalated the first step alone
+    found = replayed_under(run, config(run_type="rsd", thresholds={"rsd": 0.2}), paced(1))
+    assert (found.exact, found.left) == (PROBLEMS, ())
+    assert found.replayed.escalations == PROBLEMS
+    more = replayed_under(run, config(run_type="rsd", thresholds={"rsd": 0.2}), paced(9))
+    assert {(left.step, left.model) for left in more.left} == {(1, "target")}
+
+
+def test_what_the_history_lacks_in_an_earlier_run_leaves_that_problem_alone(record: Recording) -> None:
+    run = record(models(), [*tasks(RewardThreshold(0.5))[:2], *tasks(ConfidenceThreshold(0.5))[2:4]])
+    found = replayed_under(run, config(run_type="rsd"), config(run_type="trigger", trigger={"first": 0}))
+    assert {(left.problem, left.step, left.model) for left in found.left if left.step == 0} == {
+        ("p0", 0, "draft"),
+        ("p1", 0, "draft"),
+    }
 
 
 def test_times_are_told_only_if_no_problem_left(record: Recording) -> None:

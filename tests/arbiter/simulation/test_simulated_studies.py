@@ -40,7 +40,16 @@ def simulated(
     return CasePlan(config, servers or hardware(), world, None).simulate(case, lambda: None)
 
 
-@pytest.mark.parametrize("run_type", get_args(RunType))
+BY_HISTORY: tuple[RunType, ...] = ("trigger", "paced")
+
+
+@pytest.mark.parametrize("run_type", BY_HISTORY)
+def test_a_run_type_that_decides_by_history_is_refused_with_the_reason(a_config: Configure, run_type: RunType) -> None:
+    with pytest.raises(ConfigError, match=rf"'{run_type}' decides by .*: simulate a recorded run \(--run\)"):
+        simulated(a_config(run_type=run_type), Case(4, acceptance=0.7))
+
+
+@pytest.mark.parametrize("run_type", [name for name in get_args(RunType) if name not in BY_HISTORY])
 @pytest.mark.slow
 def test_every_run_type_asks_its_models_alone(a_config: Configure, run_type: RunType) -> None:
     rate = None if run_type in ("draft", "target") else 0.7

@@ -1,6 +1,7 @@
 """The folder of a sweep: refused settings, marked times, and how other commands read it."""
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,17 @@ def test_a_changed_character_of_the_sweep_is_named_with_the_way_out(
     requests: list[object] = []
     swept(a_sweep, points, a_seen_world(2, requested=requests.append), questions(4))
     assert (earlier(a_sweep) is not None, requests) == (True, [])
+
+
+def test_a_sweep_with_both_models_alone_says_what_its_points_recover(
+    tmp_path: Path, a_config: Configs, a_seen_world: Worlds, swept: Swept, questions: Questions
+) -> None:
+    points = plan(a_config(), ["draft", "router", "target"], ["0.2,0.8"])
+    found = swept(tmp_path / "both", points, a_seen_world(2), questions(4))
+    assert found.recovery is not None
+    assert found.recovery.problems == 4
+    assert json.loads((tmp_path / "both" / "sweep.json").read_text())["recovery"]["problems"] == 4
+    assert swept(tmp_path / "one", points[:2], a_seen_world(2), questions(4)).recovery is None
 
 
 def test_the_files_of_a_sweep_and_of_its_points_are_checked(a_sweep: Path) -> None:

@@ -38,7 +38,17 @@ Questions = Callable[[int], list[Problem]]
 Request = GenerationRequest | ScoreRequest
 
 FEW = settings(examples(0.1), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-SEQUENTIAL: tuple[RunType, ...] = ("draft", "target", "random", "router", "rsd", "confidence", "judge")
+SEQUENTIAL: tuple[RunType, ...] = (
+    "draft",
+    "target",
+    "random",
+    "router",
+    "rsd",
+    "confidence",
+    "judge",
+    "trigger",
+    "paced",
+)
 ALL: tuple[RunType, ...] = (*SEQUENTIAL, "oracle", "generate")
 
 

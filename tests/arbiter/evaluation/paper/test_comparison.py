@@ -62,6 +62,17 @@ def test_differences_are_told_at_every_rate_with_the_test_of_the_nearest_runs() 
     assert middle.difference.interval[0] > 0.1
 
 
+def test_the_comparison_has_what_each_run_type_recovers_of_the_gap() -> None:
+    recovery = compared(0.7).recovery
+    assert round(recovery.gap.value or 0, 6) == 0.4
+    assert {run.run_type: round(run.recovered.value or 0, 6) for run in recovery.runs} == {
+        "random": 0.5,
+        "rsd": 0.75,
+        "router": 1.25,
+        "oracle": 1.5,
+    }
+
+
 def test_a_run_tells_what_it_asked_of_the_target_a_problem() -> None:
     points = {point.run_type: point for point in compared(0.7).points}
     assert (points["router"].target_calls, points["router"].target_tokens, points["router"].seconds) == (5, 7, 2)

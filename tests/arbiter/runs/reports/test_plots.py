@@ -13,7 +13,7 @@ from PIL import Image
 from arbiter.config.run_tables import RunType
 from arbiter.runs.intervals import wilson_interval
 from arbiter.runs.reports.plot_labels import Label, place_labels
-from arbiter.runs.reports.plots import STYLES, accuracy_by_acceptance, draw, names
+from arbiter.runs.reports.plots import STYLES, accuracy_by_acceptance, accuracy_by_target_tokens, draw, names
 from arbiter.runs.reports.tables import ReportRow
 from arbiter.runs.results import Cost, Latency, ModelTokens, summarise
 from tests.hypothesis_profiles import examples
@@ -55,7 +55,7 @@ def labels_of(axes: Any) -> list[Any]:
 def test_all_plots_are_images_that_are_not_blank(tmp_path: Path) -> None:
     priced = entry(cost=Cost({"draft": 1.0, "target": 2.0}, 3.0))
     drawn = draw([priced, entry("draft", "draft", None)], tmp_path)
-    assert drawn == ["accuracy.png", "latency.png", "tokens.png", "cost.png"]
+    assert drawn == ["accuracy.png", "target-tokens.png", "latency.png", "tokens.png", "cost.png"]
     for name in drawn:
         assert len(colours(tmp_path / name)) > 10, name
 
@@ -81,9 +81,9 @@ def test_discarded_tokens_are_drawn_apart_from_kept_ones(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("fields", "drawn"),
     [
-        ({}, ["accuracy.png", "latency.png", "tokens.png"]),
+        ({}, ["accuracy.png", "target-tokens.png", "latency.png", "tokens.png"]),
         ({"accuracy": None, "accuracy_interval": None}, ["latency.png", "tokens.png"]),
-        ({"latency": Latency(None, None, None)}, ["accuracy.png", "tokens.png"]),
+        ({"latency": Latency(None, None, None)}, ["accuracy.png", "target-tokens.png", "tokens.png"]),
         ({"tokens": {}}, ["accuracy.png", "latency.png"]),
         ({"decoded": 0}, ["accuracy.png", "latency.png"]),
     ],
@@ -98,6 +98,15 @@ def test_the_runs_of_a_type_are_one_series_in_the_order_of_their_acceptance() ->
     figure: Any = accuracy_by_acceptance([entry(acceptance_rate=rate) for rate in (0.7, 0.1, 0.4)])
     [container] = figure.axes[0].containers
     assert list(container.lines[0].get_xdata()) == [0.1, 0.4, 0.7]
+
+
+def test_accuracy_is_drawn_against_the_tokens_that_the_target_wrote_per_problem() -> None:
+    runs = [entry(tokens={"target": ModelTokens(kept=kept, discarded=20)}) for kept in (80, 30)]
+    figure: Any = accuracy_by_target_tokens([*runs, entry("draft", "draft", None, tokens={})])
+    draft, router = (container for container in figure.axes[0].containers)
+    assert (draft.get_label(), router.get_label()) == ("router", "draft")
+    assert list(draft.lines[0].get_xdata()) == [5, 10]
+    assert list(router.lines[0].get_xdata()) == [0]
 
 
 def test_no_axis_shows_a_threshold() -> None:

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from arbiter.config.config import Config
 from arbiter.data import Problem
@@ -20,6 +21,7 @@ from arbiter.log.checksums import of_document
 from arbiter.log.reader import LOG
 from arbiter.protocols.errors import ConfigError, ReportError, RunError
 from arbiter.protocols.ports import KVMemory
+from arbiter.protocols.records import RequestCounts, Usage
 from arbiter.runs.folder import open_run
 from arbiter.runs.grading_figures import grader_names
 from arbiter.runs.reports.report import read_run, report_on, write_report
@@ -266,6 +268,38 @@ def test_a_narrow_terminal_gets_all_columns_in_parts_that_fit(five: list[Path], 
 def test_a_name_with_a_bar_does_not_break_the_table(a_run: Runs) -> None:
     text = report_on([a_run("a|b")]).to_markdown()
     assert "a\\|b" in text
+
+
+def test_a_report_with_both_models_alone_has_what_each_run_recovers_of_their_gap(
+    a_run: Runs, a_result: Results
+) -> None:
+    def solved(right: int, target_tokens: int) -> list[Result]:
+        results = [a_result(n < right, problem=f"p{n}") for n in range(40)]
+        counts = {"target": RequestCounts(usage=Usage(completion_tokens=target_tokens))}
+        return [structs.replace(one, solution=structs.replace(one.solution, requests=counts)) for one in results]
+
+    ends = [a_run("draft", *solved(10, 0), run_type="draft"), a_run("target", *solved(30, 100), run_type="target")]
+    middle = a_run("router", *solved(20, 25))
+    report = report_on([*ends, middle])
+    assert report.recovery is not None
+    [run] = report.recovery.runs
+    assert (run.recovered.value, run.target_share.value) == (0.5, 0.25)
+    assert json.loads(report.to_json())["recovery"]["curves"][0]["run_type"] == "router"
+    assert "## Recovered gap" in report.to_markdown()
+    assert "| run type | CPT(50%) | CPT(80%) | CPT(95%) | APGR |" in report.to_markdown()
+    assert report_on([ends[0], middle]).recovery is None
+
+
+def test_runs_that_have_no_common_gap_say_so_instead_of_a_number(a_run: Runs, a_result: Results) -> None:
+    target = a_run("target", run_type="target")
+    other = a_run("other", a_result(problem="r"), run_type="draft")
+    warm = a_run("warm", run_type="draft", sampling={"temperature": 0.7})
+    for draft, reason in ((other, "different problems"), (warm, "the runs differ in sampling.temperature")):
+        found = report_on([draft, target])
+        assert found.recovery is not None
+        assert found.recovery.undefined is not None
+        assert reason in found.recovery.undefined
+        assert f"CPT, PGR and APGR are not defined: {found.recovery.undefined}." in found.to_markdown()
 
 
 def test_no_run_at_all_is_refused_with_an_example() -> None:

@@ -1,29 +1,15 @@
 """Curves of runs at matched acceptance."""
 
-import importlib
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from arbiter.evaluation.curves import (
-    Curve,
-    CurvePoint,
-    along,
-    area_ratio,
-    curve,
-    difference,
-    outcomes_of,
-    resampled_problems,
-)
-from arbiter.evaluation.mcnemar import exact_p, mcnemar
 from arbiter.protocols.errors import DataError
+from arbiter.runs.reports.curves import Curve, CurvePoint, along, area_ratio, curve, difference, resampled_problems
+from arbiter.runs.reports.problem_outcomes import outcomes_of
 from arbiter.runs.results import Result
 
-stats: Any = importlib.import_module("scipy.stats")
 Points = Callable[..., CurvePoint]
 
 RNG = np.random.default_rng(5)
@@ -114,27 +100,6 @@ def test_an_area_is_exact_also_between_the_points(a_point: Points) -> None:
     weights = np.ones((3, 2))
     assert high.areas(0, 1, weights) - low.areas(0, 1, weights) == pytest.approx(0.25 + 0.125)
     assert high.areas(0.4, 0.6, weights) - low.areas(0.4, 0.6, weights) == pytest.approx(0.05 + 0.1 * 0.45)
-
-
-@given(st.integers(0, 40), st.integers(0, 40))
-def test_mcnemar_is_symmetric_and_twice_the_tail_of_a_binomial(first: int, second: int) -> None:
-    assert exact_p(first, second) == pytest.approx(exact_p(second, first))
-    tail = 2 * float(stats.binom.cdf(min(first, second), first + second, 0.5))
-    assert exact_p(first, second) == pytest.approx(min(1.0, tail))
-
-
-def test_mcnemar_counts_the_problems_that_one_run_alone_has_right(a_point: Points) -> None:
-    one = curve([a_point(0.5, [True, True, True, False, None, True], 0.3), a_point(0.1, [False] * 6, 0.1)])
-    other = curve([a_point(0.6, [False, True, False, True, True, None], 0.7)])
-    found = mcnemar(one, other, 0.5)
-    assert (found.first, found.second, found.p) == (2, 1, 1.0)
-    assert (found.acceptance, found.thresholds) == ((0.5, 0.6), (0.3, 0.7))
-
-
-def test_mcnemar_refuses_problems_with_several_answers(a_point: Points) -> None:
-    shares: Any = [0.5, 1.0]
-    with pytest.raises(DataError, match="one answer per problem"):
-        mcnemar(curve([a_point(0.5, shares)]), curve([a_point(0.5, [True, False])]), 0.5)
 
 
 def test_the_samples_of_a_problem_are_one_outcome(a_result: Callable[..., Result]) -> None:

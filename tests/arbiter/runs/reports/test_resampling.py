@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from arbiter.evaluation.resampling import BootstrapEstimate, by_step, drawn, estimate, ratio, summed
+from arbiter.runs.intervals import BootstrapEstimate
+from arbiter.runs.reports.resampling import by_step, drawn, estimate, ratio, summed
 
 
 def test_a_resample_has_as_many_problems_as_there_are_and_the_seed_decides_it() -> None:

@@ -1,5 +1,7 @@
 """Percentile bootstrap over problems. Steps of a problem are correlated, so problems are drawn, not steps.
 
+Needs numpy (the extra ``train``).
+
 A resample is a row of weights: how often each problem was drawn. A function of sums over problems is then one matrix
 product for all resamples. Two figures are compared on the same resamples (paired).
 """
@@ -9,8 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from arbiter.protocols.records import Record
-from arbiter.runs.intervals import Interval
+from arbiter.runs.intervals import BootstrapEstimate
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -19,13 +20,6 @@ RESAMPLES = 1000
 _AT_ONCE = 300_000  # weights of steps that are in memory together
 _ENDS = (0.025, 0.975)
 _UNDEFINED = 0.025  # the highest share of resamples without a value; beyond it an interval would be biased
-
-
-class BootstrapEstimate(Record, frozen=True):
-    """A figure and its 95 % interval. None if it is not defined, such as the AUROC of a single class."""
-
-    value: float | None
-    interval: Interval | None = None
 
 
 def drawn(problems: int, resamples: int, seed: int) -> Floats:

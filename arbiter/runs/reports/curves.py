@@ -1,38 +1,25 @@
 """Curves of runs: accuracy, seconds or target tokens against the acceptance rate, compared at matched acceptance.
 
+Needs numpy (the extra ``train``).
+
 The points of a curve are runs over the same problems. Between neighbouring points it is linear. Its ends are the draft
 alone (acceptance 1) and the target alone (acceptance 0). Each resample of the problems recomputes the pooled acceptance
 and the figure of every point, and then interpolates.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Literal
 
 import msgspec
 import numpy as np
 
-from arbiter.evaluation.resampling import RESAMPLES, BootstrapEstimate, Floats, drawn, estimate, estimates, ratio
 from arbiter.protocols.errors import DataError
-from arbiter.protocols.records import Record
-from arbiter.runs.results import Result
+from arbiter.runs.intervals import BootstrapEstimate
+from arbiter.runs.reports.problem_outcomes import ProblemOutcome
+from arbiter.runs.reports.resampling import RESAMPLES, Floats, drawn, estimate, estimates, ratio
 
 Figure = Literal["accuracy", "seconds", "target_tokens"]
-
-
-class ProblemOutcome(Record, frozen=True):
-    """The outcome of a problem in a run.
-
-    ``right`` is the share of right answers among the graded ones (None: none was graded). ``draft_steps`` of the
-    ``steps`` kept steps are from the draft. ``target_tokens`` counts all tokens that the target wrote, kept or not.
-    """
-
-    problem: str
-    right: float | None
-    draft_steps: int
-    steps: int
-    seconds: float = 0.0
-    target_tokens: int = 0
 
 
 class CurvePoint(msgspec.Struct, frozen=True):
@@ -40,29 +27,6 @@ class CurvePoint(msgspec.Struct, frozen=True):
 
     threshold: float | None
     outcomes: Sequence[ProblemOutcome]
-
-
-def outcomes_of(results: Iterable[Result]) -> list[ProblemOutcome]:
-    """Return one outcome per problem. The steps of its samples are added up, seconds and tokens are averaged."""
-    found: dict[str, list[Result]] = {}
-    for result in results:
-        found.setdefault(result.solution.problem, []).append(result)
-    return [_outcome(problem, samples) for problem, samples in found.items()]
-
-
-def _outcome(problem: str, samples: Sequence[Result]) -> ProblemOutcome:
-    grades = [sample.grade.right for sample in samples if sample.grade.right is not None]
-    steps = [step for sample in samples for step in sample.solution.steps]
-    request_counts = [sample.solution.requests.get("target") for sample in samples]
-    tokens = sum(counts.usage.completion_tokens for counts in request_counts if counts)
-    return ProblemOutcome(
-        problem=problem,
-        right=sum(grades) / len(grades) if grades else None,
-        draft_steps=sum(step.kept.author == "draft" for step in steps),
-        steps=len(steps),
-        seconds=sum(sample.solution.seconds for sample in samples) / len(samples),
-        target_tokens=round(tokens / len(samples)),
-    )
 
 
 class Curve(msgspec.Struct, frozen=True, eq=False, dict=True):
@@ -97,13 +61,13 @@ class Curve(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     def interpolated(self, acceptance: Floats, weights: Floats, figure: Figure = "accuracy") -> Floats:
         """Return the figure at the acceptance rates, (rates,), in each resample: (resamples, rates)."""
-        lines = zip(self.acceptance(weights), self.figure(figure, weights), strict=True)
-        return np.array([np.interp(acceptance, *_line(*line)) for line in lines])
+        pairs = zip(self.acceptance(weights), self.figure(figure, weights), strict=True)
+        return np.array([np.interp(acceptance, *line(*pair)) for pair in pairs])
 
     def areas(self, low: float, high: float, weights: Floats) -> Floats:
         """Return ∫ accuracy over acceptance rates from ``low`` to ``high``, exact for the lines: (resamples,)."""
-        lines = zip(self.acceptance(weights), self.figure("accuracy", weights), strict=True)
-        return np.array([_integral(*_line(*line), low, high) for line in lines])
+        pairs = zip(self.acceptance(weights), self.figure("accuracy", weights), strict=True)
+        return np.array([line_integral(*line(*pair), low, high) for pair in pairs])
 
     @cached_property
     def ones(self) -> Floats:
@@ -190,7 +154,7 @@ def area_ratio(
     return estimate(float(share(one.ones)[0]), share(weights))
 
 
-def _line(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+def line(x: Floats, y: Floats) -> tuple[Floats, Floats]:
     """Return the points that have values, ordered by x. Points with the same x are merged to the mean of their y."""
     known = np.isfinite(x) & np.isfinite(y)
     if not known.any():
@@ -199,6 +163,7 @@ def _line(x: Floats, y: Floats) -> tuple[Floats, Floats]:
     return positions, np.bincount(which, y[known]) / counts
 
 
-def _integral(x: Floats, y: Floats, low: float, high: float) -> float:
+def line_integral(x: Floats, y: Floats, low: float, high: float) -> float:
+    """Return the integral from ``low`` to ``high`` of the line through the points, which are ordered by x."""
     knots = np.concatenate([[low], x[(x > low) & (x < high)], [high]])
     return float(np.trapezoid(np.interp(knots, x, y), knots))

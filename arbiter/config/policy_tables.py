@@ -1,0 +1,76 @@
+"""The tables of run types that have more settings than a threshold."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from arbiter.actors.pacing import (
+    AllowanceUnit,
+    PacedConfidence,
+    PacedEscalation,
+    PacedJudge,
+    PacedReward,
+    PacedRouter,
+)
+from arbiter.actors.triggers import TriggeredEscalation
+from arbiter.config.base import ConfigTable, Count
+from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.records import ConfidenceMetric
+
+HESITATION = ("wait", "hmm", "hold on", "alternatively")
+"""Words with which reasoning models begin to doubt what they wrote."""
+
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Score = Literal["confidence", "router", "prm", "judge"]
+
+
+class TriggerTable(ConfigTable, frozen=True):
+    """The triggers of the run type ``trigger``. [Triggers](../explanation/triggers.md) has the rule and an example."""
+
+    first: Annotated[int, msgspec.Meta(ge=0)] = 1
+    """How many steps the target writes at the beginning of a problem, without a draft."""
+    unsure: Share = 0.0
+    """A draft with a confidence below this is escalated. 0: none is."""
+    words: tuple[str, ...] = HESITATION
+    """Words or phrases of hesitation. Case does not count. Empty: no draft is escalated for its words."""
+    consecutive: Count = 1
+    """How many drafts in a row must have such a word before the last of them is escalated."""
+
+    def check(self, source: str, record: str) -> None:
+        """Raise ``ConfigError`` naming ``source`` if a word is blank, or if the log would lack the texts of drafts."""
+        if any(not word.strip() for word in self.words):
+            raise ConfigError(f"{source}: trigger.words has a blank word: remove it, or set words = [] for no words")
+        if self.words and record != "full":
+            raise ConfigError(
+                f"{source}: log.record is {record!r}, and the run type 'trigger' reads the words of drafts, which a "
+                "replay of such a log could not: set log.record to 'full', or trigger.words to []"
+            )
+
+    def policy(self, threshold: float, confidence: ConfidenceMetric) -> TriggeredEscalation:
+        """Return the policy with these triggers."""
+        return TriggeredEscalation(threshold, self.first, self.unsure, self.words, self.consecutive, confidence)
+
+
+class PacingTable(ConfigTable, frozen=True):
+    """The allowance of each problem of the run type ``paced``. [Pacing](../explanation/pacing.md) has the rule."""
+
+    score: Score = "confidence"
+    """What rates the risk of a draft: its own confidence, the router, the PRM or the judge."""
+    allowance: Count = 200
+    """How much of the target's work a problem may use, in ``unit``."""
+    unit: AllowanceUnit = "tokens"
+    """What the allowance counts: ``tokens`` that the target writes, kept or not, or ``escalations``."""
+    steps: Count = 10
+    """The planned number of steps of a problem. After them, the rest of the allowance is for every further step."""
+
+    def policy(self, threshold: float, confidence: ConfidenceMetric) -> PacedEscalation:
+        """Return the policy with this allowance."""
+        match self.score:
+            case "confidence":
+                return PacedConfidence(threshold, self.allowance, self.unit, self.steps, confidence)
+            case "router":
+                return PacedRouter(threshold, self.allowance, self.unit, self.steps)
+            case "prm":
+                return PacedReward(threshold, self.allowance, self.unit, self.steps)
+            case "judge":
+                return PacedJudge(threshold, self.allowance, self.unit, self.steps)

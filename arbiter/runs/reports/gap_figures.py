@@ -1,0 +1,125 @@
+"""How much of the accuracy gap between the draft alone and the target alone runs recover: the figures and their texts.
+
+``docs/reference/gap-recovery.md`` has the definitions, their sources and a worked example.
+"""
+
+import importlib.util
+from collections.abc import Sequence
+
+import msgspec
+
+from arbiter.config.run_tables import RunType
+from arbiter.protocols.errors import DataError, not_installed
+from arbiter.protocols.records import Record
+from arbiter.runs.intervals import BootstrapEstimate
+from arbiter.runs.reports.numbers import NOTHING, percent
+from arbiter.runs.reports.problem_outcomes import ProblemOutcome
+
+ALONE: tuple[RunType, RunType] = ("draft", "target")
+RESAMPLES = 1000
+CLOSED = (0.5, 0.8, 0.95)
+"""The shares of the gap for which the call-performance threshold is reported."""
+
+HEADS_OF_RUNS = ("run", "target tokens", "share of the target's", "gap recovered (PGR)")
+HEADS_OF_CURVES = ("run type", *(f"CPT({share:.0%})" for share in CLOSED), "APGR")
+
+
+class OutcomesOfRun(msgspec.Struct, frozen=True):
+    """A run with its outcomes, one per problem."""
+
+    name: str
+    run_type: RunType
+    threshold: float | None
+    outcomes: Sequence[ProblemOutcome]
+
+
+class RunRecovery(Record, frozen=True):
+    """What one run recovers.
+
+    ``target_tokens`` is the mean per problem of the tokens that the target wrote, kept or not. ``target_share`` divides
+    it by that of the target alone. ``recovered`` is PGR: 0 for the draft alone, 1 for the target alone.
+    """
+
+    run: str
+    run_type: RunType
+    threshold: float | None
+    target_tokens: float
+    target_share: BootstrapEstimate
+    recovered: BootstrapEstimate
+
+
+class CurveRecovery(Record, frozen=True):
+    """What the runs of one run type recover together.
+
+    ``thresholds`` has CPT for each share of ``CLOSED``: the smallest share of the target's tokens at which the curve
+    closes that share of the gap. ``average`` is APGR, the mean of PGR over all shares of the target's tokens.
+    """
+
+    run_type: RunType
+    thresholds: tuple[BootstrapEstimate, ...]
+    average: BootstrapEstimate
+
+
+class GapRecovery(Record, frozen=True):
+    """All figures, over the same ``problems``. ``gap`` is the accuracy of the target alone minus the draft's.
+
+    ``undefined`` says why there are no figures: then ``runs`` and ``curves`` are empty.
+    """
+
+    problems: int = 0
+    gap: BootstrapEstimate = BootstrapEstimate(None)
+    undefined: str | None = None
+    closed: tuple[float, ...] = CLOSED
+    runs: tuple[RunRecovery, ...] = ()
+    curves: tuple[CurveRecovery, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """What the figures are about, or why there are none, in a sentence or two."""
+        if self.undefined is not None:
+            return f"CPT, PGR and APGR are not defined: {self.undefined}."
+        return (
+            f"The target alone is {shown(self.gap)} more accurate than the draft alone, over {self.problems} problems. "
+            "PGR is the share of this gap that a run recovers. CPT is the share of the target's tokens that closes "
+            "50, 80 or 95 % of it, and APGR is the mean of PGR over all shares of the target's tokens."
+        )
+
+    @property
+    def table_of_runs(self) -> list[list[str]]:
+        """One row per run, in the order of ``HEADS_OF_RUNS``."""
+        return [
+            [run.run, f"{run.target_tokens:.1f}", shown(run.target_share), shown(run.recovered)] for run in self.runs
+        ]
+
+    @property
+    def table_of_curves(self) -> list[list[str]]:
+        """One row per run type, in the order of ``HEADS_OF_CURVES``."""
+        return [[curve.run_type, *map(shown, curve.thresholds), shown(curve.average)] for curve in self.curves]
+
+
+def gap_recovery(runs: Sequence[OutcomesOfRun], resamples: int = RESAMPLES, seed: int = 0) -> GapRecovery:
+    """Return the figures of ``runs``, which include each model alone once, over the same problems.
+
+    All figures use the same resamples of the problems, so they are paired. Where they are not defined, or numpy is not
+    installed, the result says why in words.
+    """
+    for alone in ALONE:
+        found = sum(run.run_type == alone for run in runs)
+        if found != 1:
+            return GapRecovery(undefined=f"they need one run of the {alone} alone, and there are {found}")
+    if importlib.util.find_spec("numpy") is None:
+        return GapRecovery(undefined=not_installed("their interval", "numpy", "train"))
+    from arbiter.runs.reports.gap_recovery import recovered
+
+    try:
+        return recovered(runs, resamples, seed)
+    except DataError as error:
+        return GapRecovery(undefined=str(error))
+
+
+def shown(estimate: BootstrapEstimate) -> str:
+    """Format a share with its interval in brackets."""
+    if estimate.value is None:
+        return NOTHING
+    ends = estimate.interval
+    return percent(estimate.value) + (f" ({ends[0]:.1%} to {ends[1]:.1%})" if ends else "")
