@@ -16,7 +16,7 @@ from arbiter.log.sessions import open_journal
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, ScoreRequest
 from arbiter.protocols.records import Solution, StepPiece, StepRecord, Transcript
-from arbiter.protocols.tools import AnswerRules
+from arbiter.protocols.tools import AnswerRules, Tool
 
 OpenRing = Callable[..., AbstractAsyncContextManager[Ring]]
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
@@ -117,7 +117,7 @@ def test_a_solution_is_the_same_whether_somebody_listens_or_not(
 
 
 def test_a_step_under_rules_of_the_answer_comes_as_a_whole(solve: Callable[..., Seen], a_task: Tasks) -> None:
-    transcript = Transcript("q", rules=AnswerRules())
+    transcript = Transcript("q", rules=AnswerRules((Tool("add"),)))
     assert not solve(msgspec.structs.replace(a_task(policy=TargetOnly()), transcript=transcript)).pieces
 
 
