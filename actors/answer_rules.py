@@ -7,10 +7,10 @@ import msgspec
 
 from arbiter.protocols.tools import AnswerRules, Tool, ToolCall
 from arbiter.structured.thoughts import text_after_thought
-from arbiter.structured.validation import problem_of
+from arbiter.structured.validation import violation_of
 
 
-def problem_with(rules: AnswerRules, calls: tuple[ToolCall, ...], ends: bool) -> str | None:
+def violation_of_calls(rules: AnswerRules, calls: tuple[ToolCall, ...], ends: bool) -> str | None:
     """Return why a step with ``calls`` breaks ``rules``; None if it does not. ``ends``: the answer ends with it."""
     if not calls:
         return _missing(rules) if ends and rules.choice == "required" else None
@@ -19,18 +19,18 @@ def problem_with(rules: AnswerRules, calls: tuple[ToolCall, ...], ends: bool) ->
     if not rules.parallel and len(calls) > 1:
         return f"it makes {len(calls)} calls, but may make only one"
     tools = {tool.name: tool for tool in rules.tools}
-    return next((problem for call in calls if (problem := _problem_of_call(rules, tools, call))), None)
+    return next((violation for call in calls if (violation := _violation_of_call(rules, tools, call))), None)
 
 
-def problem_of_answer(schema: str, text: str) -> str | None:
+def violation_of_answer(schema: str, text: str) -> str | None:
     """Return why an answer is no JSON that fits ``schema``; None if it is. ``text`` is the whole answer."""
-    if (problem := problem_of(schema, text)) is None:
+    if (violation := violation_of(schema, text)) is None:
         return None  # marks of a thought within its texts mean nothing
     content = text_after_thought(text)
     if content is None:
         return "it ends within a thought"
-    problem = problem if content == text else problem_of(schema, content)
-    return f"the answer does not fit its schema: {problem}" if problem else None
+    violation = violation if content == text else violation_of(schema, content)
+    return f"the answer does not fit its schema: {violation}" if violation else None
 
 
 def is_after_thought(text: str) -> bool:
@@ -50,7 +50,7 @@ def call_schema(rules: AnswerRules) -> str | None:
     return msgspec.json.encode(calls[0] if len(calls) == 1 else {"anyOf": calls}).decode()
 
 
-def _problem_of_call(rules: AnswerRules, tools: dict[str, Tool], call: ToolCall) -> str | None:
+def _violation_of_call(rules: AnswerRules, tools: dict[str, Tool], call: ToolCall) -> str | None:
     tool = tools.get(call.name)
     if tool is None:
         return f"it calls {call.name!r}, which is no tool that was offered; offered: {', '.join(tools) or 'none'}"
@@ -58,8 +58,8 @@ def _problem_of_call(rules: AnswerRules, tools: dict[str, Tool], call: ToolCall)
         return f"it calls {call.name}, but may call only {', '.join(rules.allowed)}"
     if not call.arguments.lstrip().startswith("{"):
         return f"the arguments of {call.name} are not a JSON object"
-    problem = problem_of(tool.parameters, call.arguments)
-    return f"the arguments of {call.name} do not fit its schema: {problem}" if problem else None
+    violation = violation_of(tool.parameters, call.arguments)
+    return f"the arguments of {call.name} do not fit its schema: {violation}" if violation else None
 
 
 def _missing(rules: AnswerRules) -> str:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from arbiter.actors.answer_rules import call_schema, is_after_thought, problem_of_answer, problem_with
+from arbiter.actors.answer_rules import call_schema, is_after_thought, violation_of_answer, violation_of_calls
 from arbiter.actors.requests import note_retry
 from arbiter.actors.seeds import call_name, retry_seed
 from arbiter.protocols.errors import BackendError
@@ -38,14 +38,14 @@ class CheckedGenerator:
         for attempt in range(1, self._tries):
             if answer.valid is not False or _is_cut(answer):
                 break
-            note_retry(attempt, 0.0, f"broken rules: {answer.problem}")
+            note_retry(attempt, 0.0, f"broken rules: {answer.violation}")
             again = await self._write(self._again(request, answer, attempt))
             spent = again.overhead + answer.usage + answer.overhead
             seconds = None if again.seconds is None or answer.seconds is None else again.seconds + answer.seconds
             answer = msgspec.structs.replace(again, overhead=spent, seconds=seconds)
         if answer.valid is False and self._tries > 1 and not _is_cut(answer):
             raise BackendError(
-                f"the {request.author} model broke the rules of the answer in each of {TRIES} tries: {answer.problem}"
+                f"the {request.author} model broke the rules of the answer in each of {TRIES} tries: {answer.violation}"
             )
         return answer
 
@@ -59,12 +59,12 @@ class CheckedGenerator:
         if answer.valid is not None:
             return msgspec.structs.replace(answer, calls=calls)
         ends = answer.stop_reason == "end"
-        problem, schema = problem_with(self._rules, calls, ends), self._rules.schema
-        has_verdict = bool(calls) or problem is not None
+        violation, schema = violation_of_calls(self._rules, calls, ends), self._rules.schema
+        has_verdict = bool(calls) or violation is not None
         if schema is not None and ends and not has_verdict:
-            problem, has_verdict = problem_of_answer(schema, request.written + answer.text), True
-        valid = problem is None if has_verdict else None
-        return msgspec.structs.replace(answer, calls=calls, valid=valid, problem=problem)
+            violation, has_verdict = violation_of_answer(schema, request.written + answer.text), True
+        valid = violation is None if has_verdict else None
+        return msgspec.structs.replace(answer, calls=calls, valid=valid, violation=violation)
 
     def _again(self, request: GenerationRequest, answer: Generation, attempt: int) -> GenerationRequest:
         """Return the request for another try after ``answer``."""

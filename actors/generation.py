@@ -100,5 +100,5 @@ class StepGenerator:
             answer.gathered,
             answer.calls,
             answer.valid,
-            answer.problem,
+            answer.violation,
         )

@@ -256,7 +256,7 @@ def _generated(
         gathered=gathered,
         calls=answer.calls,
         valid=answer.valid,
-        problem=answer.problem,
+        violation=answer.violation,
     )
 
 

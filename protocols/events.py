@@ -172,7 +172,7 @@ class CallGenerated(Payload, frozen=True, tag="call_generated"):
     ``overhead`` has tokens that are not part of the step (see ``Generation``). ``prefix_match`` is set if the model
     read a rejected draft. ``confidence`` in (0, 1] is set if it was requested. If the answer was ``stored`` by an
     earlier run, ``seconds`` is what the original request took. ``gathered`` says how the request gathered with others
-    before its start; None if it did not. ``calls``, ``valid`` and ``problem`` are as in ``Candidate``.
+    before its start; None if it did not. ``calls``, ``valid`` and ``violation`` are as in ``Candidate``.
     """
 
     text: str
@@ -186,7 +186,7 @@ class CallGenerated(Payload, frozen=True, tag="call_generated"):
     gathered: Gathered | None = None
     calls: tuple[ToolCall, ...] = ()
     valid: bool | None = None
-    problem: str | None = None
+    violation: str | None = None
 
     @property
     def cost(self) -> Usage:

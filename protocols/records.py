@@ -225,7 +225,7 @@ class Candidate(Record, frozen=True):
     - ``gathered`` is set if its request was held, or released with others, so that escalations gather.
     - ``calls`` are the tools that the step calls. ``text`` has them as JSON, one per line, after the other text.
     - ``valid`` says whether the step keeps the rules of the answer (``AnswerRules``); None if no rule is about it.
-      ``problem`` says why it does not.
+      ``violation`` says why it does not.
     """
 
     author: Author
@@ -241,7 +241,7 @@ class Candidate(Record, frozen=True):
     gathered: Gathered | None = None
     calls: tuple[ToolCall, ...] = ()
     valid: bool | None = None
-    problem: str | None = None
+    violation: str | None = None
 
     @property
     def content(self) -> str:

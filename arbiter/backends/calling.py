@@ -60,11 +60,11 @@ class CallingGenerator(WrappedGenerator):
             return answer
         thought, text = self._divided(request, answer.text)
         step = self._read(form, text, rules, request)
-        if not step.calls and step.problem is None:
+        if not step.calls and step.violation is None:
             return answer
-        valid = None if step.problem is None else False
+        valid = None if step.violation is None else False
         return msgspec.structs.replace(
-            answer, text=thought + step.content, calls=step.calls, valid=valid, problem=step.problem
+            answer, text=thought + step.content, calls=step.calls, valid=valid, violation=step.violation
         )
 
     def over(self, wrap: Callable[[Generator], Generator]) -> "CallingGenerator":

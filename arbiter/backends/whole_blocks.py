@@ -114,7 +114,7 @@ class _Parts:
             self._confidence(),
             last.calls,
             last.valid,
-            last.problem,
+            last.violation,
         )
 
     def _confidence(self) -> float | None:

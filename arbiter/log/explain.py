@@ -46,7 +46,7 @@ def decision(record: StepRecord, policy: str, threshold: float | None) -> str:
     }
     reason = kept[record.verdict]
     if record.draft is not None and record.draft.valid is False and record.verdict is not None:
-        return f"{reason} without a decision, because the draft breaks the rules: {record.draft.problem}"
+        return f"{reason} without a decision, because the draft breaks the rules: {record.draft.violation}"
     match policy:
         case "router" if draft is not None:
             reason += f": ŷ = {_estimates(record.draft)} {'≤' if record.verdict == 'keep_draft' else '>'} {limit}"

@@ -39,7 +39,7 @@ def without_text(solution: Solution) -> Solution:
                     one,
                     text=redacted(one.text),
                     calls=_hidden_calls(one.calls, bool(one.valid)),
-                    problem=_hidden(one.problem),
+                    violation=_hidden(one.violation),
                 )
                 for one in step.candidates
             ),
@@ -90,9 +90,9 @@ def _without_text(payload: events.AnyPayload) -> events.AnyPayload:
                 stop=(),
                 tags={},
             )
-        case events.CallGenerated(text=text, calls=calls, valid=valid, problem=problem):
+        case events.CallGenerated(text=text, calls=calls, valid=valid, violation=violation):
             hidden_calls = _hidden_calls(calls, bool(valid))
-            return replace(payload, text=redacted(text), calls=hidden_calls, problem=_hidden(problem))
+            return replace(payload, text=redacted(text), calls=hidden_calls, violation=_hidden(violation))
         case events.Graded(judgement=judgement):
             hidden_judgement = judgement and judgement_without_text(judgement)
             return replace(payload, answer=None, reason=None, reference=None, judgement=hidden_judgement)

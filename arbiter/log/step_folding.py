@@ -196,7 +196,7 @@ def _candidate(author: Author, made: events.CallGenerated, sample: int = 0, targ
         gathered=made.gathered,
         calls=made.calls,
         valid=made.valid,
-        problem=made.problem,
+        violation=made.violation,
     )
 
 

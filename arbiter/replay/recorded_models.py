@@ -30,7 +30,7 @@ def as_generation(made: CallGenerated) -> Generation:
         confidence=made.confidence,
         calls=made.calls,
         valid=made.valid,
-        problem=made.problem,
+        violation=made.violation,
     )
 
 

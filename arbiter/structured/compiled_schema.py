@@ -25,7 +25,7 @@ class CompiledSchema:
         self._size = size
         self.backtracks = backtracks
 
-    def problem_of(self, data: Json, depth: int) -> str | None:
+    def violation_of(self, data: Json, depth: int) -> str | None:
         """Return why ``data`` does not fit, and where; None if it fits. ``depth`` is how deep its parts are nested.
 
         The reason names no place where finding it could take long: the schema multiplies its parts, or is recursive.

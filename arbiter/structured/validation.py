@@ -31,7 +31,7 @@ def checked_schema(schema: object) -> None:
     _compiled(_schema_text(schema))
 
 
-def problem_of(schema: object, text: str) -> str | None:
+def violation_of(schema: object, text: str) -> str | None:
     """Return why ``text`` is no JSON that fits ``schema``; None if it is.
 
     ``schema`` is as in ``checked_schema``. The reason names the place in the text as a JSON pointer, and quotes no
@@ -45,7 +45,7 @@ def problem_of(schema: object, text: str) -> str | None:
         data = read_json(text)
     except NotJsonError as error:
         return str(error)
-    return compiled.problem_of(data, depth_of(text))
+    return compiled.violation_of(data, depth_of(text))
 
 
 def _schema_text(schema: object) -> str:

@@ -5,7 +5,7 @@ import json
 import jsonschema_rs
 import pytest
 
-from arbiter.actors.answer_rules import call_schema, problem_with
+from arbiter.actors.answer_rules import call_schema, violation_of_calls
 from arbiter.protocols.tools import AnswerRules, Tool, ToolCall
 
 NUMBERS = '{"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}'
@@ -29,7 +29,7 @@ def call(name: str = "add", arguments: str = '{"a": 1}') -> ToolCall:
     ],
 )
 def test_a_step_keeps_the_rules(rules: AnswerRules, calls: tuple[ToolCall, ...]) -> None:
-    assert problem_with(rules, calls, ends=True) is None
+    assert violation_of_calls(rules, calls, ends=True) is None
 
 
 @pytest.mark.parametrize(
@@ -51,13 +51,13 @@ def test_a_step_keeps_the_rules(rules: AnswerRules, calls: tuple[ToolCall, ...])
 def test_the_reason_names_the_rule_that_a_step_breaks(
     rules: AnswerRules, calls: tuple[ToolCall, ...], reason: str
 ) -> None:
-    found = problem_with(rules, calls, ends=True)
+    found = violation_of_calls(rules, calls, ends=True)
     assert found is not None
     assert found.startswith(reason)
 
 
 def test_an_answer_that_must_call_a_tool_may_think_first() -> None:
-    assert problem_with(AnswerRules((ADD,), "required"), (), ends=False) is None
+    assert violation_of_calls(AnswerRules((ADD,), "required"), (), ends=False) is None
 
 
 @pytest.mark.parametrize("rules", [RULES, AnswerRules((ADD,))])

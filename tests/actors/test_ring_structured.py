@@ -13,7 +13,7 @@ from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Generation, GenerationRequest, Policy
 from arbiter.protocols.records import Solution, Transcript, Usage
 from arbiter.protocols.tools import AnswerRules, Tool, ToolCall
-from arbiter.structured.validation import problem_of
+from arbiter.structured.validation import violation_of
 
 Solve = Callable[..., list[Solution]]
 MakeModels = Callable[..., Models]
@@ -50,7 +50,7 @@ def test_a_draft_that_fits_goes_to_the_policy(solved: Solve, make_models: MakeMo
     (solution,) = solved(make_models(Writes(GOOD)), [a_task(KEEP)])
     assert (solution.text, solution.finish_reason) == (GOOD, "answered")
     (step,) = solution.steps
-    assert (step.kept.author, step.kept.valid, step.kept.problem) == ("draft", True, None)
+    assert (step.kept.author, step.kept.valid, step.kept.violation) == ("draft", True, None)
     assert solution.requests["router"].requests == 1
 
 
@@ -63,7 +63,7 @@ def test_a_draft_that_does_not_fit_escalates_without_a_request_to_a_scorer(
     (step,) = solution.steps
     assert step.draft is not None
     assert (step.verdict, step.draft.valid, step.draft.score) == ("escalate", False, None)
-    assert (step.draft.problem or "").startswith("the answer does not fit its schema: ")
+    assert (step.draft.violation or "").startswith("the answer does not fit its schema: ")
     assert "router" not in solution.requests
 
 
@@ -96,14 +96,14 @@ def test_steps_of_a_thought_have_no_verdict_and_the_step_after_it_is_constrained
     (solution,) = solved(make_models(draft), [a_task(KEEP)])
     assert [step.kept.valid for step in solution.steps] == [None, None, True]
     assert draft.constraints == [None, None, SCHEMA]
-    assert problem_of(SCHEMA, solution.steps[-1].kept.text) is None
+    assert violation_of(SCHEMA, solution.steps[-1].kept.text) is None
 
 
 def test_an_answer_that_ends_within_a_thought_does_not_fit(solved: Solve, make_models: MakeModels) -> None:
     (solution,) = solved(make_models(Writes(f"<think>{GOOD}"), Writes(f"<think>So</think>{GOOD}")), [a_task(KEEP)])
     (step,) = solution.steps
     assert step.draft is not None
-    assert (step.draft.problem, step.kept.author) == ("it ends within a thought", "target")
+    assert (step.draft.violation, step.kept.author) == ("it ends within a thought", "target")
 
 
 @pytest.mark.parametrize("mark", ["<think>", "</think>"])

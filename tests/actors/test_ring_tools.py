@@ -49,7 +49,7 @@ def test_a_call_ends_the_answer(solved: Solve, make_models: MakeModels) -> None:
     assert solution.text == "I add."
     (step,) = solution.steps
     assert step.kept.text == 'I add.\n{"name": "add", "arguments": {"a": 1}}\n{"name": "add", "arguments": {"a": 1}}'
-    assert (step.kept.valid, step.kept.problem) == (True, None)
+    assert (step.kept.valid, step.kept.violation) == (True, None)
 
 
 def test_each_call_has_an_id_of_its_own_that_depends_on_nothing_but_its_request(
@@ -78,7 +78,7 @@ def test_the_router_reads_a_call_as_json(solved: Solve, make_models: MakeModels)
         calls(BAD),
         calls(DEEP),
         calls(GOOD, name="subtract"),
-        Generation("<tool_call>", "end", Usage(), valid=False, problem="cut"),
+        Generation("<tool_call>", "end", Usage(), valid=False, violation="cut"),
     ],
 )
 def test_a_draft_that_breaks_the_rules_escalates_without_a_request_to_a_scorer(
@@ -89,7 +89,7 @@ def test_a_draft_that_breaks_the_rules_escalates_without_a_request_to_a_scorer(
     assert step.verdict == "escalate"
     assert step.draft is not None
     assert (step.draft.valid, step.draft.score) == (False, None)
-    assert step.draft.problem
+    assert step.draft.violation
     assert (step.kept.author, step.kept.valid) == ("target", True)
     assert {model: counts.requests for model, counts in solution.requests.items()} == {"draft": 1, "target": 1}
 
@@ -163,7 +163,7 @@ def test_where_no_model_keeps_the_rules_the_problem_fails_with_the_reason(
     assert {"draft": draft, "target": target}[author].calls == TRIES
 
 
-CUT = Generation('<tool_call>\n{"name": "add"', "limit", Usage(10, 4), valid=False, problem="the call is cut")
+CUT = Generation('<tool_call>\n{"name": "add"', "limit", Usage(10, 4), valid=False, violation="the call is cut")
 
 
 @pytest.mark.parametrize(("limit", "reason"), [(9, "step_limit"), (4, "max_tokens")])

@@ -10,7 +10,7 @@ import msgspec
 from arbiter.backends.call_formats.reading import UnreadableError, after_space, expect
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.tools import Tool, ToolCall
-from arbiter.structured.validation import problem_of
+from arbiter.structured.validation import violation_of
 
 _NAME = re.compile(r"([^>\n]*)>")
 
@@ -99,6 +99,6 @@ def _fits(value: str, key: str, schema: Mapping[str, Any]) -> bool:
     """Return whether ``value``, as JSON text, may be the argument ``key``, whichever others there are."""
     try:
         alone = {name: said for name, said in schema.items() if name != "required"}
-        return problem_of(alone, f"{{{json.dumps(key)}: {value}}}") is None
+        return violation_of(alone, f"{{{json.dumps(key)}: {value}}}") is None
     except ConfigError:
         return False

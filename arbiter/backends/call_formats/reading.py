@@ -28,13 +28,13 @@ class UnreadableError(Exception):
 class ReadStep(NamedTuple):
     """A step without its calls, and the calls.
 
-    ``problem`` says why a call in the text cannot be read; ``content`` is then the whole text, and there are no calls.
-    ``is_open`` is True if the text ends within a call.
+    ``violation`` says why a call in the text cannot be read; ``content`` is then the whole text, and there are no
+    calls. ``is_open`` is True if the text ends within a call.
     """
 
     content: str
     calls: tuple[ToolCall, ...] = ()
-    problem: str | None = None
+    violation: str | None = None
     is_open: bool = False
 
 

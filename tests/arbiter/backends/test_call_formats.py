@@ -72,7 +72,7 @@ def test_what_a_form_writes_is_read_again(
         return
     form, before = FORMS[name], f"{content}\n" if content and BEFORE.get(name, True) else ""
     step = read_step(form, before + form.written(made(calls)), tools_of(calls))
-    assert step.problem is None
+    assert step.violation is None
     assert [(call.name, json.loads(call.arguments)) for call in step.calls] == calls
     assert step.content == before.rstrip()
 
@@ -99,8 +99,8 @@ def test_a_text_that_is_cut_has_no_call_that_was_not_whole(
 def test_any_text_can_be_read(name: CallFormName, text: str) -> None:
     step = read_step(FORMS[name], text)
     assert step.content == text or step.calls
-    assert not (step.problem and step.calls)
-    assert step.problem is not None or not step.is_open
+    assert not (step.violation and step.calls)
+    assert step.violation is not None or not step.is_open
 
 
 def nested(depth: int) -> str:
@@ -109,7 +109,7 @@ def nested(depth: int) -> str:
 
 @pytest.mark.parametrize("depth", [900, 2000, 100_000])
 @pytest.mark.parametrize("name", FORMS)
-def test_a_call_of_any_depth_is_read_or_is_a_problem(name: CallFormName, depth: int) -> None:
+def test_a_call_of_any_depth_is_read_or_is_a_violation(name: CallFormName, depth: int) -> None:
     as_string = f'<tool_call>{{"name": "add", "arguments": {json.dumps(nested(depth))}}}</tool_call>'
     as_value = f"<tool_call><function=add><parameter=a>{nested(depth)}</parameter></function></tool_call>"
     form = FORMS[name]
@@ -187,11 +187,11 @@ ADD = '{"name": "add", "arguments": {"a": 1}}'
 )
 def test_calls_are_found_among_text(form: CallForm, text: str, content: str, names: list[str]) -> None:
     step = read_step(form, text)
-    assert (step.content, [call.name for call in step.calls], step.problem) == (content, names, None)
+    assert (step.content, [call.name for call in step.calls], step.violation) == (content, names, None)
 
 
 @pytest.mark.parametrize(
-    ("form", "text", "problem"),
+    ("form", "text", "violation"),
     [
         (HERMES, f"<tool_call><tool_call>{ADD}</tool_call></tool_call>", "the call has '<tool_call>"),
         (HERMES, "<tool_call>add(1)</tool_call>", "the call has 'add(1)"),
@@ -211,10 +211,10 @@ def test_calls_are_found_among_text(form: CallForm, text: str, content: str, nam
         ),
     ],
 )
-def test_a_call_that_cannot_be_read_is_a_problem_of_the_whole_step(form: CallForm, text: str, problem: str) -> None:
+def test_a_call_that_cannot_be_read_is_a_violation_by_the_whole_step(form: CallForm, text: str, violation: str) -> None:
     step = read_step(form, text)
-    assert step.problem is not None
-    assert step.problem.startswith(problem)
+    assert step.violation is not None
+    assert step.violation.startswith(violation)
     assert (step.content, step.calls, step.is_open) == (text, (), False)
 
 

@@ -43,7 +43,7 @@ def test_a_call_is_data_and_the_text_before_it_is_text() -> None:
 def test_a_call_that_cannot_be_read_is_reported_with_its_text() -> None:
     answer = written(CALL[:-5])
     assert (answer.text, answer.calls, answer.valid) == (CALL[:-5], (), False)
-    assert answer.problem == "the call is cut before </tool_call>"
+    assert answer.violation == "the call is cut before </tool_call>"
 
 
 @pytest.mark.parametrize("text", ["plain", " with blanks \n", BARE, ""])

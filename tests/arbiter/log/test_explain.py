@@ -59,7 +59,7 @@ def test_a_decision_is_told_by_its_rule(
 
 
 def test_a_draft_that_breaks_the_rules_is_told_with_the_reason() -> None:
-    draft = Candidate("draft", "{", "end", Usage(), 0.0, valid=False, problem="it is cut")
+    draft = Candidate("draft", "{", "end", Usage(), 0.0, valid=False, violation="it is cut")
     record = StepRecord((draft, scored("target", None)), 1, "escalate")
     expected = "escalated without a decision, because the draft breaks the rules: it is cut"
     assert decision(record, "router", 0.5) == expected

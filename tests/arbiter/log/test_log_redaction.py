@@ -162,7 +162,7 @@ def test_names_that_no_offered_tool_has_are_hidden(detail: Detail) -> None:
         for turn in start.turns
     )
     named = (ToolCall("c1", "Nobody knows", "{}"),)
-    written = msgspec.structs.replace(made, calls=named, valid=False, problem="quoted: secret")
+    written = msgspec.structs.replace(made, calls=named, valid=False, violation="quoted: secret")
     for payload in (
         written,
         msgspec.structs.replace(start, turns=turns, after=turns),
@@ -178,7 +178,7 @@ def test_a_solution_without_texts_has_no_arguments() -> None:
     call = ToolCall("c1", "look_up", '{"who": "Nobody knows"}')
     kept = Candidate("target", call.text, "end", Usage(), 0.0, calls=(call,), valid=True)
     named = ToolCall("c2", "Nobody", "{}")
-    draft = Candidate("draft", named.text, "end", Usage(), 0.0, calls=(named,), valid=False, problem="quoted")
+    draft = Candidate("draft", named.text, "end", Usage(), 0.0, calls=(named,), valid=False, violation="quoted")
     hidden = without_text(Solution("p", "Whose?", (StepRecord((draft, kept), 1),), "tool_calls", 0.0, {}))
     assert [secret for secret in SECRETS if secret in msgspec.json.encode(hidden)] == []
     assert [(one.id, one.name) for one in hidden.tool_calls] == [("c1", "look_up")]

@@ -2,7 +2,6 @@
 
 import json
 import socket
-from decimal import Decimal
 from typing import Any, cast
 
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 
 from arbiter.protocols.errors import ConfigError
 from arbiter.structured.json_text import DEPTH
-from arbiter.structured.validation import BACKTRACKING_LIMIT, SCHEMA_LIMIT, checked_schema, problem_of
+from arbiter.structured.validation import BACKTRACKING_LIMIT, SCHEMA_LIMIT, checked_schema, violation_of
 
 ORDER = {
     "type": "object",
@@ -25,12 +24,12 @@ def nested(depth: int) -> str:
     return "[" * depth + "]" * depth
 
 
-def test_a_text_that_fits_has_no_problem() -> None:
-    assert problem_of(ORDER, ' {"city": "Oslo", "days": 3}\n') is None
+def test_a_text_that_fits_has_no_violation() -> None:
+    assert violation_of(ORDER, ' {"city": "Oslo", "days": 3}\n') is None
 
 
 @pytest.mark.parametrize(
-    ("text", "problem"),
+    ("text", "violation"),
     [
         ("Oslo", "it is not valid JSON: Expecting value (character 1 of 4)"),
         ("[]", 'the value is not of type "object"'),
@@ -41,33 +40,33 @@ def test_a_text_that_fits_has_no_problem() -> None:
         ('{"city": "Oslo", "city": "Bergen"}', 'it has the key "city" twice in one object'),
     ],
 )
-def test_a_problem_says_what_is_wrong_and_where(text: str, problem: str) -> None:
-    assert problem_of(ORDER, text) == problem
+def test_a_violation_says_what_is_wrong_and_where(text: str, violation: str) -> None:
+    assert violation_of(ORDER, text) == violation
 
 
 def test_a_schema_may_be_given_as_its_text_whose_numbers_keep_their_digits() -> None:
-    assert problem_of(json.dumps(ORDER), '{"city": "Oslo"}') is None
-    assert problem_of(json.dumps(ORDER), "{}") == problem_of(ORDER, "{}")
+    assert violation_of(json.dumps(ORDER), '{"city": "Oslo"}') is None
+    assert violation_of(json.dumps(ORDER), "{}") == violation_of(ORDER, "{}")
     exact = '{"maximum": 0.10000000000000000001}'
-    assert problem_of(exact, "0.10000000000000000001") is None
-    assert problem_of(exact, "0.10000000000000000002") is not None
+    assert violation_of(exact, "0.10000000000000000001") is None
+    assert violation_of(exact, "0.10000000000000000002") is not None
 
 
-def test_a_problem_quotes_no_value_and_is_short() -> None:
+def test_a_violation_quotes_no_value_and_is_short() -> None:
     for text in ('{"city": 123456789}', json.dumps({"city": "secret", "days": ["secret"]})):
-        problem = problem_of(ORDER, text)
-        assert problem
-        assert "123456789" not in problem
-        assert "secret" not in problem
+        violation = violation_of(ORDER, text)
+        assert violation
+        assert "123456789" not in violation
+        assert "secret" not in violation
     names = {f"name{i}": 1 for i in range(10_000)}
-    problem = problem_of(ORDER, json.dumps(names | {"city": "Oslo"}))
-    assert problem
-    assert len(problem) <= 300
+    violation = violation_of(ORDER, json.dumps(names | {"city": "Oslo"}))
+    assert violation
+    assert len(violation) <= 300
 
 
-def test_the_place_of_a_problem_is_a_json_pointer() -> None:
+def test_the_place_of_a_violation_is_a_json_pointer() -> None:
     schema = {"properties": {"a/b~": {"items": {"type": "null"}}}}
-    assert problem_of(schema, '{"a/b~": [null, 1]}') == 'at /a~1b~0/1: the value is not of type "null"'
+    assert violation_of(schema, '{"a/b~": [null, 1]}') == 'at /a~1b~0/1: the value is not of type "null"'
 
 
 @pytest.mark.parametrize(
@@ -93,7 +92,7 @@ def test_the_place_of_a_problem_is_a_json_pointer() -> None:
     ],
 )
 def test_what_is_no_schema_is_refused_with_the_reason(schema: object, reason: str) -> None:
-    for refused in (lambda: checked_schema(schema), lambda: problem_of(schema, "1")):
+    for refused in (lambda: checked_schema(schema), lambda: violation_of(schema, "1")):
         with pytest.raises(ConfigError) as error:
             refused()
         assert reason in str(error.value)
@@ -124,40 +123,39 @@ def test_nothing_is_fetched(reference: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_true_allows_any_json_and_false_none() -> None:
-    assert problem_of(True, "[1, 2]") is None
-    assert problem_of(False, "1") == "False schema does not allow the value"
-    assert problem_of({}, "1 2") is not None
+    assert violation_of(True, "[1, 2]") is None
+    assert violation_of(False, "1") == "False schema does not allow the value"
+    assert violation_of({}, "1 2") is not None
 
 
 @given(st.integers(min_value=2**53, max_value=2**80) | st.integers(min_value=-(2**80), max_value=-(2**53)))
 def test_neighbours_beyond_the_precision_of_a_float_differ(number: int) -> None:
     for keyword in ("const", "maximum"):
-        assert problem_of({keyword: number}, str(number)) is None
-        assert problem_of({keyword: number}, str(number + 1)) is not None
-    assert problem_of({"enum": [{"a": number}]}, f'{{"a": {number - 1}}}') is not None
+        assert violation_of({keyword: number}, str(number)) is None
+        assert violation_of({keyword: number}, str(number + 1)) is not None
+    assert violation_of({"enum": [{"a": number}]}, f'{{"a": {number - 1}}}') is not None
 
 
-@given(st.decimals(min_value=0, max_value=1000, places=25))
-def test_a_decimal_is_compared_with_all_its_digits(number: Decimal) -> None:
-    text = f"{number:f}"
-    above = f"{number + Decimal('1e-25'):f}"
-    assert problem_of({"uniqueItems": True}, f"[{text}, {above}]") is None
-    assert problem_of({"uniqueItems": True}, f"[{text}, {text}0]") is not None
-    assert problem_of({"const": 0.1}, "0.1000000000000000000000001") is not None
+@given(st.integers(min_value=0, max_value=10**28))
+def test_a_decimal_is_compared_with_all_its_digits(count: int) -> None:
+    text, above = (f"{number // 10**25}.{number % 10**25:025}" for number in (count, count + 1))
+    assert violation_of({"uniqueItems": True}, f"[{text}, {above}]") is None
+    assert violation_of({"uniqueItems": True}, f"[{text}, {text}0]") is not None
+    assert violation_of({"const": 0.1}, "0.1000000000000000000000001") is not None
 
 
 @given(st.integers(min_value=0, max_value=10**30))
 def test_a_decimal_multiple_is_exact(count: int) -> None:
     cents = f"{count // 100}.{count % 100:02}"
-    assert problem_of({"multipleOf": 0.01}, cents) is None
-    assert problem_of({"multipleOf": 0.01}, f"{cents}1") is not None
+    assert violation_of({"multipleOf": 0.01}, cents) is None
+    assert violation_of({"multipleOf": 0.01}, f"{cents}1") is not None
 
 
 @pytest.mark.parametrize(
     ("text", "fits"), [("1", True), ("1.0", True), ("1e400", True), ("1.5", False), ("-0.0", True)]
 )
 def test_a_number_without_a_fraction_is_an_integer(text: str, fits: bool) -> None:
-    assert (problem_of({"type": "integer"}, text) is None) == fits
+    assert (violation_of({"type": "integer"}, text) is None) == fits
 
 
 def test_a_recursive_schema_checks_each_level() -> None:
@@ -165,11 +163,11 @@ def test_a_recursive_schema_checks_each_level() -> None:
         "$defs": {"node": {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}}, "required": ["value"]}},
         "$ref": "#/$defs/node",
     }
-    assert problem_of(tree, '{"value": 1, "next": {"value": 2}}') is None
+    assert violation_of(tree, '{"value": 1, "next": {"value": 2}}') is None
     assert (
-        problem_of(tree, '{"value": 1, "next": {"next": {"value": 2}}}') == 'at /next: "value" is a required property'
+        violation_of(tree, '{"value": 1, "next": {"next": {"value": 2}}}') == 'at /next: "value" is a required property'
     )
-    assert problem_of({"$ref": "#"}, "1") is None
+    assert violation_of({"$ref": "#"}, "1") is None
 
 
 def multiplied(levels: int, keyword: str = "anyOf", inside: str | None = None) -> dict[str, Any]:
@@ -183,41 +181,41 @@ def multiplied(levels: int, keyword: str = "anyOf", inside: str | None = None) -
 
 @pytest.mark.parametrize("inside", [None, "items", "additionalProperties"])
 def test_a_schema_that_multiplies_its_parts_is_refused_before_any_text_is_checked(inside: str | None) -> None:
-    assert problem_of(multiplied(4, inside=inside), "1") is None
+    assert violation_of(multiplied(4, inside=inside), "1") is None
     for levels in (30, 5000):
         with pytest.raises(ConfigError, match="parts"):
             checked_schema(multiplied(levels, inside=inside))
 
 
 def test_a_reason_names_no_place_where_finding_it_could_take_long() -> None:
-    assert problem_of(multiplied(14), '"x"') == "it does not fit the schema"
+    assert violation_of(multiplied(14), '"x"') == "it does not fit the schema"
     array = {"type": "array", "items": {"$ref": "#"}}
     recursive = {"anyOf": [{"type": "integer"}, array, {**array, "minItems": 1}]}
-    assert problem_of(recursive, f"{'[' * 12}1{']' * 12}") is None
-    assert problem_of(recursive, f"{'[' * 12}null{']' * 12}") == "it does not fit the schema"
-    assert "anyOf" in (problem_of(recursive, "[null]") or "")
+    assert violation_of(recursive, f"{'[' * 12}1{']' * 12}") is None
+    assert violation_of(recursive, f"{'[' * 12}null{']' * 12}") == "it does not fit the schema"
+    assert "anyOf" in (violation_of(recursive, "[null]") or "")
 
 
 def test_a_text_of_megabytes_is_checked() -> None:
     items = [{"city": f"city {i}", "days": i + 1} for i in range(50_000)]
     schema = {"items": ORDER}
-    assert problem_of(schema, json.dumps(items)) is None
+    assert violation_of(schema, json.dumps(items)) is None
     items[-1]["days"] = 0
-    assert problem_of(schema, json.dumps(items)) == "at /49999/days: the value is less than the minimum of 1"
+    assert violation_of(schema, json.dumps(items)) == "at /49999/days: the value is less than the minimum of 1"
 
 
 def test_a_pattern_that_would_backtrack_is_matched_in_linear_time() -> None:
-    assert problem_of({"pattern": "^(a+)+$"}, json.dumps("a" * 1_000_000 + "b")) is not None
-    assert problem_of({"pattern": "^(a|aa)+$"}, json.dumps("a" * 1_000_000)) is None
+    assert violation_of({"pattern": "^(a+)+$"}, json.dumps("a" * 1_000_000 + "b")) is not None
+    assert violation_of({"pattern": "^(a|aa)+$"}, json.dumps("a" * 1_000_000)) is None
 
 
 def test_a_pattern_with_look_around_is_matched_in_texts_of_a_moderate_length() -> None:
     decimal = {"type": "string", "pattern": r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$"}  # as pydantic writes it
-    assert problem_of(decimal, '"12.50"') is None
-    assert problem_of(decimal, '"-."') is not None
-    assert "too many" in (problem_of(decimal, json.dumps("1" * BACKTRACKING_LIMIT)) or "")
+    assert violation_of(decimal, '"12.50"') is None
+    assert violation_of(decimal, '"-."') is not None
+    assert "too many" in (violation_of(decimal, json.dumps("1" * BACKTRACKING_LIMIT)) or "")
     slow = {"pattern": r"^(a|aa)+\1b$"}
-    assert "backtracking" in (problem_of(slow, json.dumps("a" * 1000)) or "")
+    assert "backtracking" in (violation_of(slow, json.dumps("a" * 1000)) or "")
 
 
 @pytest.mark.parametrize(
@@ -231,14 +229,14 @@ def test_a_pattern_with_look_around_is_matched_in_texts_of_a_moderate_length() -
     ],
 )
 def test_the_formats_of_the_standard_are_checked_and_others_are_ignored(name: str, good: str, bad: str) -> None:
-    assert problem_of({"format": name}, json.dumps(good)) is None
-    assert problem_of({"format": name}, json.dumps(bad)) == f'the value is not a "{name}"'
-    assert problem_of({"format": f"{name}-of-ours"}, json.dumps(bad)) is None
+    assert violation_of({"format": name}, json.dumps(good)) is None
+    assert violation_of({"format": name}, json.dumps(bad)) == f'the value is not a "{name}"'
+    assert violation_of({"format": f"{name}-of-ours"}, json.dumps(bad)) is None
 
 
 def test_a_schema_says_its_own_draft() -> None:
     older = {"$schema": "http://json-schema.org/draft-04/schema#", "maximum": 3, "exclusiveMaximum": True}
-    assert problem_of(older, "3") is not None
+    assert violation_of(older, "3") is not None
     with pytest.raises(ConfigError, match="exclusiveMaximum"):
         checked_schema({"exclusiveMaximum": True})
 
@@ -286,8 +284,8 @@ def fits(schema: Any, value: Any) -> bool:
 
 
 @given(SCHEMAS, VALUES, st.sampled_from([None, 1]))
-def test_a_text_has_a_problem_exactly_if_its_data_does_not_fit(schema: Any, value: Any, indent: int | None) -> None:
-    assert (problem_of(schema, json.dumps(value, indent=indent)) is None) == fits(schema, value)
+def test_a_text_has_a_violation_exactly_if_its_data_does_not_fit(schema: Any, value: Any, indent: int | None) -> None:
+    assert (violation_of(schema, json.dumps(value, indent=indent)) is None) == fits(schema, value)
 
 
 KEYWORDS = ["type", "properties", "items", "$ref", "enum", "anyOf", "pattern", "required", "x", "$id"]
@@ -304,6 +302,6 @@ def test_whatever_is_given_as_a_schema_is_used_or_refused_by_one_error(schema: o
         checked_schema(schema)
     except ConfigError:
         with pytest.raises(ConfigError):
-            problem_of(schema, "{}")
+            violation_of(schema, "{}")
     else:
-        assert "not valid JSON" in (problem_of(schema, "{") or "")
+        assert "not valid JSON" in (violation_of(schema, "{") or "")

@@ -15,7 +15,7 @@ from arbiter.backends.in_process.model_loading import Loaded, open_model
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.ports import Generation, GenerationRequest, Proposal
-from arbiter.structured.validation import problem_of
+from arbiter.structured.validation import violation_of
 
 Requests = Callable[..., GenerationRequest]
 Served = Callable[..., list[Any]]
@@ -95,7 +95,7 @@ def test_a_random_model_writes_json_that_fits_the_schema(name: str, write: Write
         for seed in range(seeds)
     ]
     answers = write(requests)
-    assert [problem_of(schema, text_of(answer)) for answer in answers] == [None] * len(requests)
+    assert [violation_of(schema, text_of(answer)) for answer in answers] == [None] * len(requests)
     assert {answer.stop_reason for answer in answers} == {"end"}
 
 
@@ -128,7 +128,7 @@ def test_a_separator_inside_the_json_does_not_end_the_step(write: Write, generat
 def test_a_step_that_reaches_its_limit_inside_the_json_says_so(write: Write, generation: Requests) -> None:
     (answer,) = write([generation(constraint=json.dumps(SCHEMAS["call"]), max_tokens=3)])
     assert answer.stop_reason == "limit"
-    assert problem_of(SCHEMAS["call"], answer.text) is not None
+    assert violation_of(SCHEMAS["call"], answer.text) is not None
 
 
 @needs_llguidance
