@@ -1,0 +1,222 @@
+// One problem: its question and answers, its transcript step by step, and its requests.
+
+import { ask } from "./api.js";
+import { callLanes, callTable } from "./calls_view.js";
+import { h, put } from "./dom.js";
+import { bind } from "./keys.js";
+import { go, href } from "./router.js";
+import { gradeChip, showWay } from "./shell.js";
+import { stepView } from "./step_view.js";
+import { textBlock } from "./step_parts.js";
+import { label, seconds, spaced } from "./words.js";
+
+const LIST_KEYS = ["filter", "text", "sort"];
+
+/**
+ * The part of a query that says in which list a problem was opened.
+ * @param {Record<string, string>} query
+ * @returns {Record<string, string>}
+ */
+export const listOf = (query) => Object.fromEntries(LIST_KEYS.map((key) => [key, query[key] ?? ""]));
+
+/** Open a problem of a run. @param {import("./shell.js").Context} context */
+export async function openProblem({ main, query, signal }) {
+  const { run = "", row = "" } = query;
+  const path = `runs/${encodeURIComponent(run)}`;
+  main.classList.add("scrolls");
+  put(main, h("p", { class: "loading", role: "status" }, "Loading the problem …"));
+  const list = listOf(query);
+  const [about, problem] = await Promise.all([
+    ask(path, {}, signal),
+    ask(`${path}/problems/${encodeURIComponent(row)}`, list, signal),
+  ]);
+  const back = { run, ...list, at: problem.position ?? "" };
+  const name = label(problem.id, problem.sample);
+  showWay([{ text: about.run.name, to: href("/run", back) }, { text: name }]);
+  put(main, h("article", { class: "problem" }, head(problem, name, { run, list }), body(problem)));
+  return { close: bind(keys(problem, { run, list, back, main })) };
+}
+
+/** @param {any} problem @param {{ run: string, list: Record<string, string>, back: Record<string, string | number>, main: HTMLElement }} where */
+function keys(problem, { run, list, back, main }) {
+  const to = (/** @type {number | null} */ row) => (row === null ? false : go("/problem", { run, row, ...list }));
+  return [
+    { keys: ["ArrowRight", "n"], does: "next problem of the list", act: () => to(problem.next) },
+    { keys: ["ArrowLeft", "p"], does: "previous problem of the list", act: () => to(problem.previous) },
+    { keys: ["j"], does: "next step", act: () => stepTo(main, 1) },
+    { keys: ["k"], does: "previous step", act: () => stepTo(main, -1) },
+    { keys: ["e"], does: "next escalated step", act: () => stepTo(main, 1, ".with-rejected") },
+    { keys: ["Escape"], does: "back to the list", act: () => go("/run", back) },
+  ];
+}
+
+/**
+ * Move the focus to another step.
+ * @param {HTMLElement} main
+ * @param {number} direction
+ * @param {string} [which] A selector of steps.
+ */
+export function stepTo(main, direction, which = ".step") {
+  const steps = /** @type {HTMLElement[]} */ ([...main.querySelectorAll(which)]);
+  const top = main.getBoundingClientRect().top;
+  const at = document.activeElement?.closest(".step");
+  const line = at && at !== document.body ? at.getBoundingClientRect().top - top : 8;
+  const beyond = steps.filter((step) => (step.getBoundingClientRect().top - top - line) * direction > 1);
+  const next = direction > 0 ? beyond[0] : beyond[beyond.length - 1];
+  if (!next) return false;
+  next.focus({ preventScroll: true });
+  next.scrollIntoView({ block: "start" });
+  return undefined;
+}
+
+/**
+ * Links to the neighbours in the list.
+ * @param {any} problem
+ * @param {(row: number) => string} address
+ */
+export function neighbours(problem, address) {
+  const link = (/** @type {number | null} */ row, /** @type {string} */ word, /** @type {string} */ key) =>
+    row === null
+      ? h("span", { class: "pill", "aria-disabled": "true" }, word)
+      : h("a", { class: "pill", href: address(row), "aria-keyshortcuts": key }, word);
+  const place =
+    problem.position === undefined || problem.position === null
+      ? ""
+      : `${(problem.position + 1).toLocaleString("en")} of ${problem.matching.toLocaleString("en")}`;
+  return h(
+    "nav",
+    { class: "neighbours", "aria-label": "Neighbours in the list" },
+    link(problem.previous, "← Previous", "p"),
+    h("span", { class: "muted" }, place),
+    link(problem.next, "Next →", "n"),
+  );
+}
+
+/** @param {any} problem @param {string} name @param {{ run: string, list: Record<string, string> }} where */
+function head(problem, name, { run, list }) {
+  const others =
+    problem.samples.length > 1 &&
+    h(
+      "p",
+      { class: "samples" },
+      "Samples: ",
+      problem.samples
+        .map((/** @type {any} */ one) => [
+          one.row === problem.row
+            ? h("strong", {}, `#${one.sample}`)
+            : h("a", { href: href("/problem", { run, row: one.row, ...list }) }, `#${one.sample}`),
+          " ",
+        ])
+        .flat(),
+    );
+  return h(
+    "header",
+    {},
+    h(
+      "div",
+      { class: "problem-title" },
+      h("h1", {}, name, " ", gradeChip(problem.grade)),
+      neighbours(problem, (row) => href("/problem", { run, row, ...list })),
+    ),
+    others,
+  );
+}
+
+/** @param {any} problem */
+export function question(problem) {
+  const system =
+    problem.turns.length > 0 &&
+    h(
+      "details",
+      { class: "turns", open: !problem.question },
+      h("summary", {}, `The conversation before it: ${problem.turns.length}`),
+      problem.turns.map((/** @type {any} */ turn) =>
+        h("div", { class: "turn" }, h("h3", {}, turn.role), textBlock(turn.text, "empty")),
+      ),
+    );
+  const given =
+    problem.given.length > 0 &&
+    h(
+      "details",
+      { class: "turns" },
+      h("summary", {}, `Steps that were given: ${problem.given.length}`),
+      problem.given.map((/** @type {any} */ step) =>
+        h("div", { class: "turn" }, h("h3", {}, step.author), textBlock(step.text, "empty")),
+      ),
+    );
+  return h(
+    "section",
+    { class: "question", "aria-label": "Question" },
+    system,
+    textBlock(problem.question, "The question is not in the log."),
+    given,
+  );
+}
+
+/** @param {string} name @param {string | null | undefined} value @param {string} [kind] */
+const fact = (name, value, kind) =>
+  value !== null &&
+  value !== undefined &&
+  value !== "" &&
+  h("div", { class: kind }, h("dt", {}, name), h("dd", {}, value));
+
+/** @param {any} problem */
+function outcome(problem) {
+  return h(
+    "dl",
+    { class: "outcome" },
+    fact("Expected", problem.expected, "answer"),
+    fact("Given", problem.answer, "answer"),
+    fact("Why", problem.reason, "why"),
+    fact("Found by", problem.found_by),
+    fact("Grader", problem.grader),
+    fact("Ended", spaced(problem.finish)),
+    fact("Took", problem.seconds === null ? null : seconds(problem.seconds)),
+  );
+}
+
+/** @param {any} problem */
+function troubles({ error, failures, notes, judgement }) {
+  const causes = [error, ...failures.filter((/** @type {string} */ one) => one !== error)].filter(Boolean);
+  return [
+    causes.length > 0 &&
+      h(
+        "div",
+        { class: "alert" },
+        causes.map((/** @type {string} */ one) => h("p", { class: "text" }, one)),
+      ),
+    judgement &&
+      h(
+        "details",
+        { class: "turns" },
+        h("summary", {}, "The judge's answer"),
+        textBlock(typeof judgement === "string" ? judgement : JSON.stringify(judgement, null, 2), "empty"),
+      ),
+    notes.map((/** @type {string} */ note) => h("p", { class: "alert mild" }, note)),
+  ];
+}
+
+/** @param {any} problem */
+function body(problem) {
+  const steps = problem.steps.map((/** @type {any} */ step) => stepView(step, problem.policy));
+  problem.steps.forEach(
+    (/** @type {any} */ step, /** @type {number} */ index) =>
+      step.candidates.length > 1 && steps[index].classList.add("with-rejected"),
+  );
+  const empty = problem.finish ? "No step was kept." : "No step has been kept yet.";
+  return h(
+    "div",
+    {},
+    question(problem),
+    outcome(problem),
+    troubles(problem).flat(),
+    callLanes(problem),
+    h(
+      "section",
+      { "aria-label": "Transcript" },
+      h("h2", { class: "part" }, "Transcript"),
+      steps.length ? h("ol", { class: "steps" }, steps) : h("p", { class: "muted" }, empty),
+    ),
+    callTable(problem),
+  );
+}
