@@ -1,7 +1,7 @@
 """Find out, without replaying them, which problems another threshold leaves as they were.
 
-A recorded decision is computed again from its recorded scores, by the policy itself. A problem whose every decision stays
-the same is the same problem. At the first other decision, the problem usually needs an answer that was not recorded:
+A recorded decision is computed again from its recorded scores, by the policy itself. A problem whose decisions all stay
+the same does not change. At the first other decision, the problem usually needs an answer that was not recorded:
 
 - a kept draft that is now escalated needs a step of the target, and
 - another candidate in place of the kept one needs the next step in a context that the run never had.

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
-from arbiter.protocols.errors import ArbiterError
+from arbiter.protocols.errors import RequestError
 from arbiter.protocols.records import Record
 
 LONGEST = 2000
@@ -38,11 +38,11 @@ class FilterName(Record, frozen=True):
     sql: str
 
 
-class FilterError(ArbiterError):
+class FilterError(RequestError):
     """An expression cannot be used. ``position`` counts its characters from 0; ``names`` are the known names."""
 
     def __init__(self, message: str, position: int, names: list[str]) -> None:
-        super().__init__(f"position {position}: {message}")
+        super().__init__(f"position {position}: {message}", code="bad_filter")
         self.position = position
         self.names = names
 

@@ -1,7 +1,7 @@
 """Requests, queues, limits and ends over time, in a bounded number of equal intervals.
 
-The length of a run is not known while its log is read. Whenever it no longer fits, the intervals become twice as long, and
-two neighbours are added. So memory is bounded, and a sum over intervals stays exact.
+The length of a run is not known while its log is read. Whenever it no longer fits, the intervals become twice as long,
+and each two neighbours are added. So memory is bounded.
 """
 
 from collections import deque

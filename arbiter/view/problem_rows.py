@@ -7,9 +7,9 @@ from typing import NamedTuple
 import msgspec
 
 from arbiter.exports.contents import reference_text
-from arbiter.log.history import ProblemHistory
+from arbiter.log.history import CallHistory, ProblemHistory
 from arbiter.protocols.errors import RunError
-from arbiter.protocols.events import CallFailed, Graded
+from arbiter.protocols.events import CallFailed, CallGenerated, Graded
 from arbiter.protocols.records import Author, Model, StepRecord
 from arbiter.replay.threshold_changes import recorded_decisions
 from arbiter.view.filters import FilterName
@@ -56,8 +56,9 @@ SEARCHED = ("id", "question", "expected", "answer", "reason", "error", "text")
 class ProblemRow(NamedTuple):
     """One row, in the order of the columns.
 
-    ``written_draft`` and ``written_target`` count all tokens that a model wrote, kept or not. ``digests`` has one digest
-    for each kept step. ``decisions`` are ``RecordedDecisions`` in MessagePack; None for a problem without an end, and
+    ``written_draft`` and ``written_target`` count all tokens that a model wrote, kept or not. The columns ``again_``
+    count what a replay would request again: no drafts ahead that were not used. ``digests`` has one digest for each
+    kept step. ``decisions`` are ``RecordedDecisions`` in MessagePack; None for a problem without an end, and
     for a log whose policy is not known.
     """
 
@@ -89,6 +90,9 @@ class ProblemRow(NamedTuple):
     text: str
     written_draft: int
     written_target: int
+    again_draft: int
+    again_target: int
+    again_target_calls: int
     digests: bytes
     decisions: bytes | None
 
@@ -101,6 +105,8 @@ def problem_row(problem: ProblemHistory, steps: Sequence[StepRecord]) -> Problem
     calls, end = [*problem.calls.values()], problem.end
     counts = problem.request_counts()
     scores = [step.draft.score for step in steps if step.draft is not None and step.draft.score is not None]
+
+    again = [call for name, call in problem.answers().items() if name in problem.reused or not call.is_ahead]
 
     def written(model: Model) -> int:
         return counts[model].usage.completion_tokens if model in counts else 0
@@ -134,6 +140,9 @@ def problem_row(problem: ProblemHistory, steps: Sequence[StepRecord]) -> Problem
         text="\n".join(step.kept.text for step in steps),
         written_draft=written("draft"),
         written_target=written("target"),
+        again_draft=_written(again, "draft"),
+        again_target=_written(again, "target"),
+        again_target_calls=sum(call.model == "target" for call in again),
         digests=b"".join(_digest(step.kept.text) for step in steps),
         decisions=_decisions(problem),
     )
@@ -163,6 +172,11 @@ def first_difference(digests_a: bytes, digests_b: bytes) -> int | None:
     steps = min(len(digests_a), len(digests_b)) // _DIGEST
     places = (slice(step * _DIGEST, (step + 1) * _DIGEST) for step in range(steps))
     return next((step for step, place in enumerate(places) if digests_a[place] != digests_b[place]), steps)
+
+
+def _written(calls: Sequence[CallHistory], model: Model) -> int:
+    outcomes = (call.outcome for call in calls if call.model == model)
+    return sum(outcome.cost.completion_tokens for outcome in outcomes if isinstance(outcome, CallGenerated))
 
 
 def _digest(text: str) -> bytes:

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from arbiter.log.history import Key
-from arbiter.protocols.errors import RunError
+from arbiter.protocols.errors import RequestError
 from arbiter.protocols.records import Record
 from arbiter.view.filters import CONTAINS, FilterName, Values, condition
-from arbiter.view.problem_rows import COLUMNS, NAMES, SEARCHED, ProblemRow, graded_row
+from arbiter.view.problem_rows import COLUMNS, NAMES, SEARCHED, ProblemRow
 
 Row = dict[str, Any]
 """A row as values for JSON, by column."""
@@ -21,21 +21,24 @@ CUT = 500
 """The number of characters of a long text in a list."""
 
 _LONG = ("question", "expected", "answer", "reason", "error")
-_INNER = ("text", "written_draft", "written_target", "digests", "decisions", "lowest_score", "highest_score")
+_INNER = (
+    *("text", "digests", "decisions", "lowest_score", "highest_score"),
+    *("written_draft", "written_target", "again_draft", "again_target", "again_target_calls"),
+)
+_SHORTENED = {**dict.fromkeys(_LONG, CUT), "authors": 200}
 _LISTED = ", ".join(
-    f"substr({name}, 1, {CUT}) AS {name}" if name in _LONG else "substr(authors, 1, 200) AS authors" if name == "authors" else f'"{name}"'
+    f"substr({name}, 1, {_SHORTENED[name]}) AS {name}" if name in _SHORTENED else f'"{name}"'
     for name in COLUMNS
     if name not in _INNER
 )
 _SET = ", ".join(f'"{name}" = excluded."{name}"' for name in COLUMNS if name not in ("id", "sample"))
 _PLACES = ", ".join("?" * (len(COLUMNS) + 1))
 _QUOTED = ", ".join(f'"{name}"' for name in COLUMNS)
-# all names in the statements are those of our columns; values are always parameters
-_UPSERT = f'INSERT INTO rows (row, {_QUOTED}) VALUES ({_PLACES}) ON CONFLICT (id, sample) DO UPDATE SET {_SET}'  # noqa: S608
+_UPSERT = f"INSERT INTO rows (row, {_QUOTED}) VALUES ({_PLACES}) ON CONFLICT (id, sample) DO UPDATE SET {_SET}"
 
 
 class Question(NamedTuple):
-    """Which rows are wanted: those that fit the expression ``filter`` and contain ``text``, in the order of ``sort``."""
+    """Which rows are wanted, in which order: those that fit the expression ``filter`` and contain ``text``."""
 
     filter: str = ""
     text: str = ""
@@ -64,7 +67,7 @@ class Statement(NamedTuple):
 def statement(question: Question, names: Mapping[str, FilterName], searched: Iterable[str], first: str) -> Statement:
     """Return SQL for ``question``; ``first`` is the column of the default order.
 
-    Raises ``FilterError`` for a wrong expression, and ``RunError`` for an unknown order.
+    Raises ``FilterError`` for a wrong expression, and ``RequestError`` for an unknown order.
     """
     parts, values = list[str](), list[str | float]()
     if question.filter.strip():
@@ -77,7 +80,9 @@ def statement(question: Question, names: Mapping[str, FilterName], searched: Ite
         values += [question.text] * len(found)
     name, downward = question.sort.removeprefix("-"), "DESC" if question.sort.startswith("-") else "ASC"
     if name != "row" and name not in names:
-        raise RunError(f"sort={question.sort}: sort by row, or by one of {', '.join(names)}; a - before it turns it round")
+        known = ", ".join(names)
+        message = f"sort={question.sort}: sort by row, or by one of {known}; with a - before it, the largest come first"
+        raise RequestError(message, code="bad_parameter")
     column = first if name == "row" else names[name].sql
     return Statement(" AND ".join(parts) or "1", tuple(values), f"({column}) IS NULL, {column} {downward}, {first}")
 
@@ -107,6 +112,10 @@ class RowIndex:
         with self._lock:
             self._connection.close()
 
+    def __del__(self) -> None:
+        """Close an index that was forgotten while a request still read it."""
+        self._connection.close()
+
     def write(self, rows: Mapping[int, ProblemRow], about: Mapping[str, object]) -> None:
         """Store rows by their numbers, and values that JSON can express by their names, all or none of them."""
         with self._lock:
@@ -116,14 +125,14 @@ class RowIndex:
             self._connection.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", stored)
             self._connection.execute("COMMIT")
 
-    def about(self, name: str) -> Any:  # noqa: ANN401 - JSON
-        """Return a stored value, None if there is none."""
+    def about(self, name: str) -> Any:  # noqa: ANN401 - any JSON
+        """Return a stored value; None if there is none."""
         found = self._all("SELECT value FROM about WHERE name = ?", (name,))
         return msgspec.json.decode(found[0][0]) if found else None
 
     def whole(self, key: Key) -> tuple[int, ProblemRow] | None:
         """Return the number and all columns of a row; None if there is none."""
-        found = self._all(f"SELECT row, {_QUOTED} FROM rows WHERE id = ? AND sample = ?", key)  # noqa: S608
+        found = self._all(f"SELECT row, {_QUOTED} FROM rows WHERE id = ? AND sample = ?", key)
         return (found[0][0], ProblemRow(*found[0][1:])) if found else None
 
     def row_of(self, key: Key) -> int | None:
@@ -138,8 +147,9 @@ class RowIndex:
 
     def neighbours(self, row: int) -> tuple[int | None, int | None]:
         """Return the rows before and after a row."""
-        before, after = self._all("SELECT max(row), NULL FROM rows WHERE row < ? UNION ALL SELECT min(row), 1 FROM rows WHERE row > ?", (row, row))  # noqa: E501
-        return before[0], after[0]
+        before = self._all("SELECT max(row) FROM rows WHERE row < ?", (row,))
+        after = self._all("SELECT min(row) FROM rows WHERE row > ?", (row,))
+        return before[0][0], after[0][0]
 
     def samples(self, problem: str) -> list[Row]:
         """Return the rows of a problem's samples: their numbers, and which sample each is."""
@@ -149,13 +159,13 @@ class RowIndex:
     def page(self, question: Question) -> tuple[int, int, list[Row]]:
         """Return how many rows there are, how many fit ``question``, and those of its page.
 
-        Raises ``FilterError`` and ``RunError`` as ``statement`` does.
+        Raises ``FilterError`` and ``RequestError`` as ``statement`` does.
         """
         where, values, order = statement(question, NAMES, SEARCHED, "row")
         total = self._all("SELECT count(*) FROM rows", ())[0][0]
-        matching = total if where == "1" else self._all(f"SELECT count(*) FROM rows WHERE {where}", values)[0][0]  # noqa: S608
+        matching = total if where == "1" else self._all(f"SELECT count(*) FROM rows WHERE {where}", values)[0][0]
         found = self._all(
-            f"SELECT row, {_LISTED} FROM rows WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",  # noqa: S608
+            f"SELECT row, {_LISTED} FROM rows WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",
             (*values, question.limit, question.offset),
         )
         return total, matching, [_listed(row) for row in found]
@@ -163,7 +173,7 @@ class RowIndex:
     def columns(self, *names: str) -> list[Sequence[Any]]:
         """Return some columns of all rows, in the order of the rows."""
         quoted = ", ".join(f'"{name}"' for name in names)
-        return [tuple(row) for row in self._all(f"SELECT {quoted} FROM rows ORDER BY row", ())]  # noqa: S608
+        return [tuple(row) for row in self._all(f"SELECT {quoted} FROM rows ORDER BY row", ())]
 
     def count(self) -> int:
         return self._all("SELECT count(*) FROM rows", ())[0][0]
