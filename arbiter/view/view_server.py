@@ -22,13 +22,13 @@ _FAREWELL = 2  # seconds in which open requests can end
 
 async def serve_view(viewer: Viewer, listening: socket.socket, ready: Callable[[], None]) -> None:
     """Serve until SIGINT or SIGTERM. ``ready`` is called once requests are accepted."""
-    server = _ViewServer(viewer, ready)
+    server = ViewServer(viewer, ready)
     async with services() as tasks:
         tasks.start_soon(_stop_on_signal, server)
         await server.serve([listening])
 
 
-class _ViewServer(uvicorn.Server):
+class ViewServer(uvicorn.Server):
     """A server of a viewer that calls ``ready`` once it has started, and does not handle signals."""
 
     def __init__(self, viewer: Viewer, ready: Callable[[], None]) -> None:
@@ -58,7 +58,7 @@ class _ViewServer(uvicorn.Server):
         yield
 
 
-async def _stop_on_signal(server: _ViewServer) -> None:
+async def _stop_on_signal(server: ViewServer) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for _ in signals:
             server.should_exit = True
