@@ -37,8 +37,7 @@ Tabulator.registerModule([FormatModule, InteractionModule, ResizeTableModule, So
 /** @param {string} sort */
 const sorter = (sort) => (sort ? [{ column: sort.replace(/^-/, ""), dir: sort.startsWith("-") ? "desc" : "asc" }] : []);
 
-/** @param {Node | string} contents Tabulator takes strings for markup, so it gets nodes only. */
-const wrapped = (contents) => (contents instanceof Node ? contents : document.createTextNode(contents));
+const SHORT = 12; // characters that every column has room for: longer texts have a tooltip
 
 export class Grid {
   /** @param {HTMLElement} host @param {Options} options */
@@ -51,7 +50,11 @@ export class Grid {
     /** @type {any[]} Tabulator's rows, in order */
     this.rows = [];
     this.unbind = bind(this.bindings());
-    this.element = h("div", { class: "grid", "aria-label": options.label });
+    this.element = h("div", {
+      class: "grid",
+      "aria-label": options.label,
+      style: { "--row-height": `${options.rowHeight}px` },
+    });
     host.append(this.element);
     this.table = new Tabulator(this.element, this.settings());
     this.built = new Promise((done) => this.table.on("tableBuilt", () => (this.prepare(), done(undefined))));
@@ -91,7 +94,7 @@ export class Grid {
       headerSort: !column.unsorted,
       headerSortStartingDir: column.descFirst ? "desc" : "asc",
       sorter: () => 0,
-      formatter: (/** @type {any} */ cell) => this.contents(column, cell.getData().place),
+      formatter: (/** @type {any} */ cell) => this.contents(column, cell),
       titleFormatter: () =>
         column.unsorted
           ? h("span", { class: "heading" }, column.title)
@@ -99,12 +102,18 @@ export class Grid {
     };
   }
 
-  /** @param {Column} column @param {number} place */
-  contents(column, place) {
+  /** @param {Column} column @param {any} cell Of Tabulator. */
+  contents(column, cell) {
+    const { place } = cell.getData();
     const row = this.source.at(place);
-    if (row !== undefined) return wrapped(column.cell(row));
-    this.source.need(place, place + 1);
-    return h("span", { class: "pending" }, "…");
+    if (row === undefined) {
+      this.source.need(place, place + 1);
+      return document.createTextNode("…");
+    }
+    const contents = column.cell(row);
+    if (contents instanceof Node) return contents;
+    if (contents.length > SHORT) cell.getElement().title = contents;
+    return document.createTextNode(contents); // a text node: Tabulator would take a string for markup
   }
 
   prepare() {

@@ -5,10 +5,10 @@ import { gradeChip } from "./shell.js";
 import { compact, count, label, seconds } from "./words.js";
 
 /** @param {string} field @param {string} instead */
-const cut =
+const text =
   (field, instead = "–") =>
   (/** @type {any} */ row) =>
-    h("span", { class: "cut", title: row[field] }, row[field] || instead);
+    row[field] || instead;
 
 const TAIL = 9; // characters of an id that are always seen
 
@@ -117,9 +117,9 @@ export function problemColumns(isNarrow, run) {
       },
       { field: "id", title: "Problem", width: 148, cell: problemName },
       { field: "grade", title: "Grade", width: 116, cell: (row) => gradeChip(row.grade) },
-      { field: "question", title: "Question", grow: 4, cell: cut("question", "not in the log") },
-      { field: "expected", title: "Expected", grow: 1, cell: cut("expected") },
-      { field: "answer", title: "Given", grow: 1, cell: cut("answer") },
+      { field: "question", title: "Question", grow: 4, cell: text("question", "not in the log") },
+      { field: "expected", title: "Expected", grow: 1, cell: text("expected") },
+      { field: "answer", title: "Given", grow: 1, cell: text("answer") },
       { field: "reason", title: "Why", grow: 2, cell: why },
       {
         field: "steps",

@@ -130,9 +130,6 @@ function card(run, marks) {
   );
 }
 
-/** @param {(run: any) => string} text */
-const cut = (text) => (/** @type {any} */ run) => h("span", { class: "cut", title: text(run) }, text(run));
-
 /**
  * Return the columns for a wide or a narrow page.
  * @param {boolean} isNarrow
@@ -150,8 +147,8 @@ export function columnsOf(isNarrow, marks) {
     columns: [
       { field: "marked", title: "", width: 44, unsorted: true, cell: (run) => choose(run, marks) },
       { field: "name", title: "Run", grow: 3, cell: name },
-      { field: "run_type", title: "Type", width: 142, cell: cut(type) },
-      { field: "data", title: "Data", width: 100, cell: cut((run) => run.data ?? "–") },
+      { field: "run_type", title: "Type", width: 142, cell: type },
+      { field: "data", title: "Data", width: 100, cell: (run) => run.data ?? "–" },
       {
         field: "accuracy",
         title: "Accuracy",
