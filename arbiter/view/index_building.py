@@ -4,7 +4,7 @@ from pathlib import Path
 
 from arbiter.log.history import Key, ProblemHistory
 from arbiter.log.reader import LogFile, Position
-from arbiter.protocols.errors import ArbiterError
+from arbiter.protocols.errors import ArbiterError, RunError
 from arbiter.protocols.events import Event, Graded, ProblemEnded, StartProblemEvent
 from arbiter.view.load_over_time import Load
 from arbiter.view.problem_rows import ProblemRow, graded_row, problem_row
@@ -38,9 +38,9 @@ class IndexBuilder:
         """Read up to ``LINES`` more lines and store their rows. Return whether there were any."""
         if self.error is not None:
             return False
+        events = list[Event]()
         try:
-            events, self.position = self._log.read_on(self.position, self._lines)
-            self._lines = min(LINES, 2 * self._lines)
+            events = self._read()
             for event in events:
                 self._add(event)
         except ArbiterError as error:
@@ -49,6 +49,19 @@ class IndexBuilder:
             self._add_open()
         self._store()
         return bool(events)
+
+    def _read(self) -> list[Event]:
+        """Return the events of the next lines. Raises ``RunError`` if the next line is damaged."""
+        while True:
+            try:
+                events, self.position = self._log.read_on(self.position, self._lines)
+            except RunError:
+                if self._lines == 1:
+                    raise
+                self._lines = max(1, self._lines // 2)  # so that the lines before the damage are read
+            else:
+                self._lines = min(LINES, 2 * self._lines)
+                return events
 
     def _add(self, event: Event) -> None:
         if event.problem is None:

@@ -17,20 +17,14 @@ from arbiter.view.problem_rows import COLUMNS, NAMES, SEARCHED, ProblemRow
 Row = dict[str, Any]
 """A row as values for JSON, by column."""
 
-CUT = 500
-"""The number of characters of a long text in a list."""
+_LONGEST = {**dict.fromkeys(("question", "expected", "answer", "reason", "error"), 500), "authors": 200}
+"""The number of characters of a text in a list, by column. SQL would cut a text at its first NUL."""
 
-_LONG = ("question", "expected", "answer", "reason", "error")
 _INNER = (
     *("text", "digests", "decisions", "lowest_score", "highest_score"),
     *("written_draft", "written_target", "again_draft", "again_target", "again_target_calls"),
 )
-_SHORTENED = {**dict.fromkeys(_LONG, CUT), "authors": 200}
-_LISTED = ", ".join(
-    f"substr({name}, 1, {_SHORTENED[name]}) AS {name}" if name in _SHORTENED else f'"{name}"'
-    for name in COLUMNS
-    if name not in _INNER
-)
+_LISTED = ", ".join(f'"{name}"' for name in COLUMNS if name not in _INNER)
 _SET = ", ".join(f'"{name}" = excluded."{name}"' for name in COLUMNS if name not in ("id", "sample"))
 _PLACES = ", ".join("?" * (len(COLUMNS) + 1))
 _QUOTED = ", ".join(f'"{name}"' for name in COLUMNS)
@@ -183,9 +177,14 @@ class RowIndex:
             return self._connection.execute(sql, values).fetchall()
 
 
+def shortened(column: str, value: object) -> object:
+    """Return a value as a list shows it."""
+    return value[: _LONGEST[column]] if isinstance(value, str) and column in _LONGEST else value
+
+
 def _listed(row: sqlite3.Row) -> Row:
-    right = row["right"]
-    return {**dict(row), "right": None if right is None else bool(right)}
+    values = {name: shortened(name, value) for name, value in dict(row).items()}
+    return {**values, "right": None if values["right"] is None else bool(values["right"])}
 
 
 def _contains(part: str, text: str | None) -> bool:

@@ -14,7 +14,7 @@ from arbiter.protocols.errors import RequestError
 from arbiter.view.filters import FilterName
 from arbiter.view.problem_rows import NAMES, first_difference
 from arbiter.view.problem_view import problem_view
-from arbiter.view.row_index import CUT, Question, RowIndex, connect, statement
+from arbiter.view.row_index import Question, RowIndex, connect, shortened, statement
 from arbiter.view.word_diff import word_diff
 
 Json = dict[str, Any]
@@ -87,10 +87,9 @@ def pair_page(a: Side, b: Side, question: Question) -> Json:
     where, values, order = statement(question, PAIR_NAMES, _SEARCHED, "a.row")
     columns = ", ".join(
         (
-            "a.row AS a_row, b.row AS b_row, a.id, a.sample",
-            *(f"substr(a.{name}, 1, {CUT}) AS {name}" for name in ("question", "expected")),
+            *(f"a.{name} AS {name}" for name in _OF_BOTH),
             f"{_CHANGE} AS change, {_PARTS_SQL} AS parts",
-            *(f"{_cut(side, name)} AS {side}_{name}" for side in "ab" for name in _SHOWN),
+            *(f"{side}.{name} AS {side}_{name}" for side in "ab" for name in ("row", *_SHOWN)),
         )
     )
     with _Pairs(a, b) as pairs:
@@ -140,14 +139,9 @@ def _compared(step: int, text_a: str | None, text_b: str | None) -> Json:
     return {"step": step, "same": text_a == text_b, "diff": diff}
 
 
-def _cut(side: str, name: str) -> str:
-    cut = {"answer": CUT, "authors": 200}.get(name)
-    return f"{side}.{name}" if cut is None else f"substr({side}.{name}, 1, {cut})"
-
-
 def _pair(row: sqlite3.Row) -> Json:
-    sides = {side: {name: row[f"{side}_{name}"] for name in ("row", *_SHOWN)} for side in "ab"}
-    return {**{name: row[name] for name in (*_OF_BOTH, "change", "parts")}, **sides}
+    sides = {side: {name: shortened(name, row[f"{side}_{name}"]) for name in ("row", *_SHOWN)} for side in "ab"}
+    return {**{name: shortened(name, row[name]) for name in (*_OF_BOTH, "change", "parts")}, **sides}
 
 
 class _Pairs:

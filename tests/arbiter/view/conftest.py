@@ -140,8 +140,10 @@ def serving(folder: Path) -> Generator[Browsing]:
         try:
             assert started.wait(60)
             browsing = Browsing(f"http://127.0.0.1:{socket.getsockname()[1]}")
-            yield browsing
-            browsing.close()
+            try:
+                yield browsing
+            finally:
+                browsing.close()
         finally:
             server.should_exit = True
             thread.join()
@@ -156,7 +158,7 @@ def view() -> Callable[[Path], Any]:
 
 @pytest.fixture(scope="session")
 def some_runs(record: Record, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a ``router`` run, an ``rsd`` run of the same problems, and an ``oracle`` run with a failed problem."""
+    """A folder with a ``router`` and an ``rsd`` run of the same problems, and an ``oracle`` run with a failed one."""
     folder = tmp_path_factory.mktemp("viewed")
     record(folder / "router", numbered(12), run_type="router", thresholds={"router": 0.5})
     record(folder / "rsd", numbered(12), run_type="rsd", thresholds={"rsd": 0.4})
