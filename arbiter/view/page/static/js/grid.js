@@ -9,7 +9,7 @@ import {
   ResizeTableModule,
   SortModule,
   Tabulator,
-} from "../vendor/tabulator/tabulator_esm.min.mjs";
+} from "../vendor/tabulator/tabulator_esm.min.js";
 
 Tabulator.registerModule([FormatModule, InteractionModule, ResizeTableModule, SortModule]);
 
