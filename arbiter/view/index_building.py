@@ -19,7 +19,8 @@ _FIRST = 250  # lines: so the first rows are there soon
 class IndexBuilder:
     """Reads a log from its beginning into ``index``. Only open problems are held in memory.
 
-    ``error`` says what is damaged: nothing after it can be read. ``position`` is where the reader is.
+    ``error`` says what is damaged: nothing after it can be read. ``position`` is where the reader is, and ``lines`` how
+    many it reads next, at most.
     """
 
     def __init__(self, log: Path, index: RowIndex) -> None:
@@ -32,7 +33,7 @@ class IndexBuilder:
         self._rows: dict[int, ProblemRow] = {}
         self._numbers: dict[Key, int] = {}
         self._next = 1
-        self._lines = _FIRST
+        self.lines = _FIRST
 
     def advance(self) -> bool:
         """Read up to ``LINES`` more lines and store their rows. Return whether there were any."""
@@ -54,13 +55,13 @@ class IndexBuilder:
         """Return the events of the next lines. Raises ``RunError`` if the next line is damaged."""
         while True:
             try:
-                events, self.position = self._log.read_on(self.position, self._lines)
+                events, self.position = self._log.read_on(self.position, self.lines)
             except RunError:
-                if self._lines == 1:
+                if self.lines == 1:
                     raise
-                self._lines = max(1, self._lines // 2)  # so that the lines before the damage are read
+                self.lines = max(1, self.lines // 2)  # so that the lines before the damage are read
             else:
-                self._lines = min(LINES, 2 * self._lines)
+                self.lines = min(LINES, 2 * self.lines)
                 return events
 
     def _add(self, event: Event) -> None:

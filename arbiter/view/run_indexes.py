@@ -132,7 +132,8 @@ class RunIndexes:
 
     def _forget(self) -> None:
         for log in [*self._open][: max(0, len(self._open) - KEPT)]:
-            if self._open[log].building is None:
+            building = self._open[log].building
+            if building is None or building.done():
                 self._open.pop(log).rows.path.unlink(missing_ok=True)  # a request may still read the open file
 
     def _build(self, index: RunIndex) -> None:

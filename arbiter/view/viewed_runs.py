@@ -140,12 +140,7 @@ class RunList:
             inner = [each for point in points if point.path != found.path for each in expanded(point, name)]
             return [PlacedRun(name, found, parent), *inner]
 
-        placed = [each for found in find_runs(self.folder) for each in expanded(found, None)]
-        return placed or self._whole()
-
-    def _whole(self) -> list[PlacedRun]:
-        """Return the points of ``folder`` if it is a sweep itself: then only these are found."""
-        return [PlacedRun(_id_of(found.path), found, None) for found in find_runs(self.folder)]
+        return [each for found in find_runs(self.folder) for each in expanded(found, None)]
 
     def _viewed(self, placed: PlacedRun) -> ViewedRun:
         """Return what the list shows of a run, read again only if one of its files has changed."""
