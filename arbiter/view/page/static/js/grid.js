@@ -223,8 +223,7 @@ export class Grid {
   /** @param {MouseEvent} event @param {number} place */
   clicked(event, place) {
     if (/** @type {Element} */ (event.target).closest("a, input, label, button")) return;
-    void this.select(place);
-    this.openCurrent();
+    void this.select(place).then(() => this.openCurrent());
   }
 
   openCurrent() {

@@ -3,7 +3,8 @@
 import { ask } from "./api.js";
 import { h, put } from "./dom.js";
 import { bind } from "./keys.js";
-import { listOf, neighbours, question, stepTo } from "./problem_view.js";
+import { listOf, neighbourKeys, neighbourLinks, placeOf } from "./list_place.js";
+import { question, stepKeys, stepTo } from "./problem_view.js";
 import { go, href } from "./router.js";
 import { gradeChip, showWay } from "./shell.js";
 import { authorChip, diffSide, textBlock } from "./step_parts.js";
@@ -12,14 +13,16 @@ import { count, label, seconds } from "./words.js";
 /** Open a pair of problems. @param {import("./shell.js").Context} context */
 export async function openPair({ main, query, signal }) {
   const { a = "", b = "", row = "" } = query;
-  const list = listOf(query);
   main.classList.add("scrolls");
   put(main, h("p", { class: "loading", role: "status" }, "Loading the two transcripts …"));
-  const [runs, pair] = await Promise.all([
+  const [runs, pair, known] = await Promise.all([
     ask("compare", { a, b }, signal),
-    ask("compare/problem", { a, b, row, ...list }, signal),
+    ask("compare/problem", { a, b, row }, signal),
+    placeOf("compare/problems", { a, b }, query, (one) => one.a.row, signal),
   ]);
-  const back = { a, b, ...list, at: pair.position ?? "" };
+  const place = known ?? { previous: null, next: null, at: "", matching: null };
+  const where = { a, b, ...listOf(query) };
+  const back = { ...where, at: place.at };
   const name = label(pair.id, pair.sample);
   showWay([{ text: `${runs.a.name} and ${runs.b.name}`, to: href("/compare", back) }, { text: name }]);
   put(
@@ -27,21 +30,17 @@ export async function openPair({ main, query, signal }) {
     h(
       "article",
       { class: "problem pair" },
-      head(pair, name, (other) => href("/pair", { a, b, row: other, ...list })),
+      head(pair, name, neighbourLinks(place, "/pair", where)),
       question(pair.a),
       outcomes(pair, runs, { a, b }),
       h("h2", { class: "part" }, "Where they part"),
       steps(pair),
     ),
   );
-  const to = (/** @type {number | null | undefined} */ other) =>
-    other ? go("/pair", { a, b, row: other, ...list }) : false;
   return {
     close: bind([
-      { keys: ["ArrowRight", "n"], does: "next pair of the list", act: () => to(pair.next) },
-      { keys: ["ArrowLeft", "p"], does: "previous pair of the list", act: () => to(pair.previous) },
-      { keys: ["j"], does: "next step", act: () => stepTo(main, 1) },
-      { keys: ["k"], does: "previous step", act: () => stepTo(main, -1) },
+      ...neighbourKeys(place, "/pair", where, "pair"),
+      ...stepKeys(main),
       { keys: ["d"], does: "the step where they part", act: () => stepTo(main, 1, ".parts-here") },
       { keys: ["Escape"], does: "back to the list", act: () => go("/compare", back) },
     ]),
@@ -54,13 +53,13 @@ const CHANGES = new Map([
   ["none", "the grade is the same"],
 ]);
 
-/** @param {any} pair @param {string} name @param {(row: number) => string} address */
-function head(pair, name, address) {
+/** @param {any} pair @param {string} name @param {Node} links */
+function head(pair, name, links) {
   const where = pair.parts === null ? "equal transcripts" : `they part at step ${pair.parts + 1}`;
   return h(
     "header",
     {},
-    h("div", { class: "problem-title" }, h("h1", {}, name), pair.next !== undefined && neighbours(pair, address)),
+    h("div", { class: "problem-title" }, h("h1", {}, name), links),
     h("p", { class: "muted" }, `${CHANGES.get(pair.change) ?? pair.change}; ${where}`),
   );
 }

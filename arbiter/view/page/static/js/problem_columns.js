@@ -2,7 +2,7 @@
 
 import { h, s } from "./dom.js";
 import { gradeChip } from "./shell.js";
-import { compact, count, label, seconds } from "./words.js";
+import { compact, count, label, seconds, spaced } from "./words.js";
 
 /** @param {string} field @param {string} instead */
 const text =
@@ -89,13 +89,11 @@ function card(row) {
   );
 }
 
+/** @param {any} row @returns {string} */
+const whyOf = (row) => row.error ?? row.reason ?? (row.finish === "answered" ? "" : spaced(row.finish));
+
 /** @param {any} row */
-const why = (row) =>
-  h(
-    "span",
-    { class: `cut ${row.error ? "bad" : ""}`, title: row.error ?? row.reason },
-    row.error ?? row.reason ?? row.finish?.replaceAll("_", " ") ?? "–",
-  );
+const why = (row) => h("span", { class: `cut ${row.error ? "bad" : ""}`, title: whyOf(row) }, whyOf(row));
 
 /**
  * @param {boolean} isNarrow

@@ -4,20 +4,12 @@ import { ask } from "./api.js";
 import { callLanes, callTable } from "./calls_view.js";
 import { h, put } from "./dom.js";
 import { bind } from "./keys.js";
+import { listOf, neighbourKeys, neighbourLinks, placeOf, unplaced } from "./list_place.js";
 import { go, href } from "./router.js";
 import { gradeChip, showWay } from "./shell.js";
 import { stepView } from "./step_view.js";
 import { textBlock } from "./step_parts.js";
 import { label, seconds, spaced } from "./words.js";
-
-const LIST_KEYS = ["filter", "text", "sort"];
-
-/**
- * The part of a query that says in which list a problem was opened.
- * @param {Record<string, string>} query
- * @returns {Record<string, string>}
- */
-export const listOf = (query) => Object.fromEntries(LIST_KEYS.map((key) => [key, query[key] ?? ""]));
 
 /** Open a problem of a run. @param {import("./shell.js").Context} context */
 export async function openProblem({ main, query, signal }) {
@@ -25,30 +17,37 @@ export async function openProblem({ main, query, signal }) {
   const path = `runs/${encodeURIComponent(run)}`;
   main.classList.add("scrolls");
   put(main, h("p", { class: "loading", role: "status" }, "Loading the problem …"));
-  const list = listOf(query);
-  const [about, problem] = await Promise.all([
+  const [about, problem, known] = await Promise.all([
     ask(path, {}, signal),
-    ask(`${path}/problems/${encodeURIComponent(row)}`, list, signal),
+    ask(`${path}/problems/${encodeURIComponent(row)}`, {}, signal),
+    placeOf(`${path}/problems`, {}, query, (one) => one.row, signal),
   ]);
-  const back = { run, ...list, at: problem.position ?? "" };
+  const { previous, next } = problem;
+  const place = known ?? { previous: unplaced(previous), next: unplaced(next), at: "", matching: null };
+  const where = { run, ...listOf(query) };
+  const back = { ...where, at: place.at };
   const name = label(problem.id, problem.sample);
   showWay([{ text: about.run.name, to: href("/run", back) }, { text: name }]);
-  put(main, h("article", { class: "problem" }, head(problem, name, { run, list }), body(problem)));
-  return { close: bind(keys(problem, { run, list, back, main })) };
+  put(main, h("article", { class: "problem" }, head(problem, name, place, where), body(problem)));
+  return {
+    close: bind([
+      ...neighbourKeys(place, "/problem", where, "problem"),
+      ...stepKeys(main),
+      { keys: ["e"], does: "next escalated step", act: () => stepTo(main, 1, ".with-rejected") },
+      { keys: ["Escape"], does: "back to the list", act: () => go("/run", back) },
+    ]),
+  };
 }
 
-/** @param {any} problem @param {{ run: string, list: Record<string, string>, back: Record<string, string | number>, main: HTMLElement }} where */
-function keys(problem, { run, list, back, main }) {
-  const to = (/** @type {number | null} */ row) => (row === null ? false : go("/problem", { run, row, ...list }));
-  return [
-    { keys: ["ArrowRight", "n"], does: "next problem of the list", act: () => to(problem.next) },
-    { keys: ["ArrowLeft", "p"], does: "previous problem of the list", act: () => to(problem.previous) },
-    { keys: ["j"], does: "next step", act: () => stepTo(main, 1) },
-    { keys: ["k"], does: "previous step", act: () => stepTo(main, -1) },
-    { keys: ["e"], does: "next escalated step", act: () => stepTo(main, 1, ".with-rejected") },
-    { keys: ["Escape"], does: "back to the list", act: () => go("/run", back) },
-  ];
-}
+/**
+ * Keys that move the focus from step to step.
+ * @param {HTMLElement} main
+ * @returns {import("./keys.js").Binding[]}
+ */
+export const stepKeys = (main) => [
+  { keys: ["j"], does: "next step", act: () => stepTo(main, 1) },
+  { keys: ["k"], does: "previous step", act: () => stepTo(main, -1) },
+];
 
 /**
  * Move the focus to another step.
@@ -69,31 +68,8 @@ export function stepTo(main, direction, which = ".step") {
   return undefined;
 }
 
-/**
- * Links to the neighbours in the list.
- * @param {any} problem
- * @param {(row: number) => string} address
- */
-export function neighbours(problem, address) {
-  const link = (/** @type {number | null} */ row, /** @type {string} */ word, /** @type {string} */ key) =>
-    row === null
-      ? h("span", { class: "pill", "aria-disabled": "true" }, word)
-      : h("a", { class: "pill", href: address(row), "aria-keyshortcuts": key }, word);
-  const place =
-    problem.position === undefined || problem.position === null
-      ? ""
-      : `${(problem.position + 1).toLocaleString("en")} of ${problem.matching.toLocaleString("en")}`;
-  return h(
-    "nav",
-    { class: "neighbours", "aria-label": "Neighbours in the list" },
-    link(problem.previous, "← Previous", "p"),
-    h("span", { class: "muted" }, place),
-    link(problem.next, "Next →", "n"),
-  );
-}
-
-/** @param {any} problem @param {string} name @param {{ run: string, list: Record<string, string> }} where */
-function head(problem, name, { run, list }) {
+/** @param {any} problem @param {string} name @param {import("./list_place.js").Place} place @param {Record<string, string>} where */
+function head(problem, name, place, where) {
   const others =
     problem.samples.length > 1 &&
     h(
@@ -104,7 +80,7 @@ function head(problem, name, { run, list }) {
         .map((/** @type {any} */ one) => [
           one.row === problem.row
             ? h("strong", {}, `#${one.sample}`)
-            : h("a", { href: href("/problem", { run, row: one.row, ...list }) }, `#${one.sample}`),
+            : h("a", { href: href("/problem", { ...where, row: one.row }) }, `#${one.sample}`),
           " ",
         ])
         .flat(),
@@ -116,7 +92,7 @@ function head(problem, name, { run, list }) {
       "div",
       { class: "problem-title" },
       h("h1", {}, name, " ", gradeChip(problem.grade)),
-      neighbours(problem, (row) => href("/problem", { run, row, ...list })),
+      neighbourLinks(place, "/problem", where),
     ),
     others,
   );

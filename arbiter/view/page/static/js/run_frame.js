@@ -110,6 +110,7 @@ export function openRunFrame({ main, query, signal }, tab, opened) {
     if (view) return view.changed?.(answer);
     showWay([{ text: run.name }]);
     put(bar, tabs(tab, run));
+    main.classList.remove("scrolls");
     put(main, head, bar, notes, body);
     view = opened(answer, body);
   }
@@ -121,7 +122,7 @@ export function openRunFrame({ main, query, signal }, tab, opened) {
     {
       changed: (answer) => ((live = isLive(answer)), changed(answer)),
       answered: () => showLink(live ? "live" : "still"),
-      failed: (error) => (view ? (put(notes, alertBox(error)), showLink("lost")) : showFailure(main, error)),
+      failed: (error) => (view ? showLink("lost", error) : showFailure(main, error)),
       isLive,
     },
     signal,

@@ -23,8 +23,7 @@ export async function openRuns({ main, query, signal }) {
     {
       changed: (answer) => view.changed(answer),
       answered: () => showLink(view.isLive() ? "live" : "still"),
-      failed: (error) =>
-        view.answer ? (put(view.notes, alertBox(error)), showLink("lost")) : showFailure(main, error),
+      failed: (error) => (view.answer ? showLink("lost", error) : showFailure(main, error)),
       isLive: () => true,
     },
     signal,
@@ -101,6 +100,7 @@ class RunsView {
       ),
       this.found,
     );
+    this.main.classList.remove("scrolls");
     put(this.main, tools, this.notes, this.plots, this.space, this.bar);
     this.makeGrid();
     this.showBar();

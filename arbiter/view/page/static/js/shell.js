@@ -34,10 +34,12 @@ export function showWay(parts) {
 }
 
 /**
- * Show whether what is on the page is kept up to date.
+ * Show whether what is on the page is kept up to date. What is shown stays when the connection is lost.
  * @param {"live" | "still" | "lost"} state
+ * @param {unknown} [error] Why it is lost.
  */
-export function showLink(state) {
+export function showLink(state, error) {
+  put(byId("trouble"), error !== undefined && alertBox(error));
   const link = byId("link");
   link.className = `link ${state}`;
   link.textContent = { live: "live", still: "", lost: "no connection" }[state];

@@ -35,7 +35,7 @@ function unavailable(reason) {
     h(
       "p",
       { class: "muted" },
-      "A run of the types router, rsd, judge or confidence compares a score with a threshold τ. If its log is full, this view moves τ, and shows what the recorded answers say about the run that would have been.",
+      "A run of the types router, rsd, judge, confidence or oracle compares a score with a threshold τ. If its log is full, this view moves τ, and shows what the recorded answers say about the run that would have been.",
     ),
   );
 }
@@ -93,6 +93,7 @@ class WhatIfView {
       this.figures,
     );
     this.set(start);
+    put(this.figures, h("p", { class: "muted" }, "Computing …"));
     void this.load();
   }
 
