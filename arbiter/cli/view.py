@@ -1,8 +1,11 @@
 """``arbiter view``: look at all runs of a folder in the browser."""
 
 import secrets
+import tempfile
 import webbrowser
+from html import escape
 from pathlib import Path
+from threading import Thread
 from typing import Annotated
 
 import anyio
@@ -70,11 +73,18 @@ def view_command(
         if not is_loopback(host):
             say(f"warning: anybody who can reach {host} and knows the token can read the runs")
         token = secrets.token_urlsafe(_TOKEN_BYTES)
-        with bound(host, port) as listening:
-            at = address(host, listening)
+        with bound(host, port) as listening, tempfile.TemporaryDirectory(prefix="arbiter-view-") as private:
+            page = f"{address(host, listening)}/?token={token}"
             viewer = Viewer(found, token, f"arbiter_view_{listening.getsockname()[1]}", (host,))
+
+            def ready() -> None:
+                say(f"viewing {found} at {page}")
+                say("Ctrl-C ends it")
+                if browser:
+                    _open(page, Path(private))
+
             try:
-                anyio.run(serve_view, viewer, listening, lambda: _announce(found, f"{at}/?token={token}", browser))
+                anyio.run(serve_view, viewer, listening, ready)
             finally:
                 viewer.close()
         say("closed")
@@ -83,8 +93,11 @@ def view_command(
     return guarded(debug, action)
 
 
-def _announce(folder: Path, page: str, browser: bool) -> None:
-    say(f"viewing {folder} at {page}")
-    say("Ctrl-C ends it")
-    if browser:
-        webbrowser.open(page)
+def _open(page: str, private: Path) -> None:
+    """Open ``page`` in the browser, by a file in the folder ``private``.
+
+    Other users can read the command line of a browser, and must not see the token there.
+    """
+    file = private / "open.html"
+    file.write_text(f'<!doctype html><meta http-equiv="refresh" content="0;url={escape(page)}">', encoding="utf-8")
+    Thread(target=webbrowser.open, args=(file.as_uri(),), daemon=True).start()  # some browsers only return at their end

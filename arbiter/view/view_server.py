@@ -13,9 +13,6 @@ from arbiter.actors.supervision import services
 from arbiter.gateway.client_connections import Connections
 from arbiter.view.view_app import Viewer
 
-PORT = 8500
-"""The default port."""
-
 _PATIENCE = 60.0  # seconds for which a browser may read nothing of an answer
 _FAREWELL = 2  # seconds in which open requests can end
 

@@ -13,6 +13,16 @@ from arbiter.runs.stored_summary import read_summary
 
 View = Callable[[Path], Any]
 
+CHOICES: list[tuple[dict[str, str], Callable[[Any], bool]]] = [
+    ({"filter": "wrong"}, lambda row: row["right"] is False),
+    ({"filter": "wrong and escalated > 0"}, lambda row: row["right"] is False and row["escalated"] > 0),
+    ({"filter": 'grade == "right" and accepted < steps'}, lambda row: row["right"] and row["accepted"] < 3),
+    ({"filter": '"\\frac{1}" in text'}, lambda row: True),
+    ({"text": "QUESTION OF P1"}, lambda row: row["id"] in ("p1", "p10", "p11")),
+    ({"text": "of p1", "filter": 'id != "p1"'}, lambda row: row["id"] in ("p10", "p11")),
+    ({"text": "nowhere to be found"}, lambda row: False),
+]
+
 
 def test_the_list_has_the_figures_of_each_summary(viewed: Any, some_runs: Path) -> None:
     runs = viewed.runs()
@@ -40,18 +50,7 @@ def test_the_rows_of_a_run_are_those_of_its_table_of_problems(viewed: Any, some_
     assert [row["grade"] for row in rows if row["id"] == "broken"] == ["failed"]
 
 
-@pytest.mark.parametrize(
-    ("query", "holds"),
-    [
-        ({"filter": "wrong"}, lambda row: row["right"] is False),
-        ({"filter": "wrong and escalated > 0"}, lambda row: row["right"] is False and row["escalated"] > 0),
-        ({"filter": 'grade == "right" and accepted < steps'}, lambda row: row["right"] and row["accepted"] < 3),
-        ({"filter": '"\\frac{1}" in text'}, lambda row: True),
-        ({"text": "QUESTION OF P1"}, lambda row: row["id"] in ("p1", "p10", "p11")),
-        ({"text": "of p1", "filter": 'id != "p1"'}, lambda row: row["id"] in ("p10", "p11")),
-        ({"text": "nowhere to be found"}, lambda row: False),
-    ],
-)
+@pytest.mark.parametrize(("query", "holds"), CHOICES)
 def test_filters_and_texts_choose_rows(viewed: Any, query: dict[str, str], holds: Callable[[Any], bool]) -> None:
     run = viewed.id("router")
     every = viewed.whole(f"runs/{run}/problems")
