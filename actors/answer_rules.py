@@ -6,7 +6,7 @@ Pure functions.
 import msgspec
 
 from arbiter.protocols.tools import AnswerRules, Tool, ToolCall
-from arbiter.structured.thoughts import text_after_thought
+from arbiter.structured.thoughts import divided_answer
 from arbiter.structured.validation import violation_of
 
 
@@ -22,20 +22,16 @@ def violation_of_calls(rules: AnswerRules, calls: tuple[ToolCall, ...], ends: bo
     return next((violation for call in calls if (violation := _violation_of_call(rules, tools, call))), None)
 
 
-def violation_of_answer(schema: str, text: str) -> str | None:
-    """Return why an answer is no JSON that fits ``schema``; None if it is. ``text`` is the whole answer."""
-    if (violation := violation_of(schema, text)) is None:
-        return None  # marks of a thought within its texts mean nothing
-    content = text_after_thought(text)
+def violation_of_answer(schema: str, text: str, in_thought: bool = False) -> str | None:
+    """Return why an answer is no JSON that fits ``schema``; None if it is. ``text`` is the whole answer.
+
+    A thought at its beginning is no part of it. ``in_thought`` is True if a prompt has opened one.
+    """
+    content = divided_answer(text, in_thought).content
     if content is None:
         return "it ends within a thought"
-    violation = violation if content == text else violation_of(schema, content)
+    violation = violation_of(schema, content)
     return f"the answer does not fit its schema: {violation}" if violation else None
-
-
-def is_after_thought(text: str) -> bool:
-    """Return whether a thought has ended before the end of ``text``, the beginning of an answer."""
-    return text_after_thought(text) not in {None, text}
 
 
 def call_schema(rules: AnswerRules) -> str | None:

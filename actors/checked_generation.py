@@ -2,12 +2,14 @@
 
 import msgspec
 
-from arbiter.actors.answer_rules import call_schema, is_after_thought, violation_of_answer, violation_of_calls
+from arbiter.actors.answer_rules import call_schema, violation_of_answer, violation_of_calls
 from arbiter.actors.requests import note_retry
 from arbiter.actors.seeds import call_name, retry_seed
 from arbiter.protocols.errors import BackendError
-from arbiter.protocols.ports import Generation, GenerationRequest, Generator
-from arbiter.protocols.tools import AnswerRules
+from arbiter.protocols.ports import Generation, GenerationRequest, Generator, WritesThoughts
+from arbiter.protocols.records import text_before_stop
+from arbiter.protocols.tools import AnswerRules, ToolCall
+from arbiter.structured.thoughts import divided_answer
 
 TRIES = 3
 """How often a step that must keep the rules of the answer is requested from its model."""
@@ -20,30 +22,34 @@ class CheckedGenerator:
 
     A step that breaks them is written again if ``is_final``, that is, if no other model can replace it: ``TRIES``
     times in all, with other seeds, at a temperature above 0, and with the rules as a constraint. One that its limit cut
-    within a call is kept: it calls nothing, and ends the problem as any step that is cut.
+    within a call, or within an answer that must fit a schema, is kept: it ends the problem as any step that is cut.
 
-    If the answer must fit a schema, and can be nothing else, that is the constraint of each step after a thought.
+    If the answer must fit a schema, and can be nothing else, the schema is the constraint of the whole answer from its
+    first try. Only a thought before it is free: one that the model may begin with, or that its prompt opens.
+    ``stop`` are the texts that end the answer. What is before them must keep the rules.
     """
 
-    def __init__(self, inner: Generator, rules: AnswerRules, is_final: bool) -> None:
+    def __init__(self, inner: Generator, rules: AnswerRules, is_final: bool, stop: tuple[str, ...] = ()) -> None:
         self._inner = inner
         self._rules = rules
         self._tries = TRIES if is_final else 1
+        self._stop = stop
+        self._thinks = _may_think(inner, rules)
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Write one step. Raises as ``inner``, and ``BackendError`` if it is final and no try keeps the rules."""
-        if not self._rules.offered and is_after_thought(request.written):
-            request = msgspec.structs.replace(request, constraint=self._rules.schema)
+        if not (self._rules.offered or (self._thinks and not request.written.strip())):
+            request = _under(request, self._whole(request))
         answer = await self._write(request)
         for attempt in range(1, self._tries):
-            if answer.valid is not False or _is_cut(answer):
+            if answer.valid is not False or self._is_cut(request, answer):
                 break
             note_retry(attempt, 0.0, f"broken rules: {answer.violation}")
             again = await self._write(self._again(request, answer, attempt))
             spent = again.overhead + answer.usage + answer.overhead
             seconds = None if again.seconds is None or answer.seconds is None else again.seconds + answer.seconds
-            answer = msgspec.structs.replace(again, overhead=spent, seconds=seconds)
-        if answer.valid is False and self._tries > 1 and not _is_cut(answer):
+            answer = msgspec.structs.replace(again, overhead=spent, seconds=seconds, tries=attempt + 1)
+        if answer.valid is False and self._tries > 1 and not self._is_cut(request, answer):
             raise BackendError(
                 f"the {request.author} model broke the rules of the answer in each of {TRIES} tries: {answer.violation}"
             )
@@ -58,26 +64,61 @@ class CheckedGenerator:
         )
         if answer.valid is not None:
             return msgspec.structs.replace(answer, calls=calls)
-        ends = answer.stop_reason == "end"
-        violation, schema = violation_of_calls(self._rules, calls, ends), self._rules.schema
-        has_verdict = bool(calls) or violation is not None
-        if schema is not None and ends and not has_verdict:
-            violation, has_verdict = violation_of_answer(schema, request.written + answer.text), True
-        valid = violation is None if has_verdict else None
+        valid, violation = self._verdict(request, answer, calls)
         return msgspec.structs.replace(answer, calls=calls, valid=valid, violation=violation)
+
+    def _verdict(
+        self, request: GenerationRequest, answer: Generation, calls: tuple[ToolCall, ...]
+    ) -> tuple[bool | None, str | None]:
+        """Return whether a step keeps the rules, and why not; None and None if no rule is about it."""
+        before_stop, schema = self._before_stop(request, answer), self._rules.schema
+        is_cut = answer.stop_reason == "limit" and before_stop is None
+        ends = answer.stop_reason == "end" or before_stop is not None
+        violation = violation_of_calls(self._rules, calls, ends)
+        if calls or violation is not None:
+            return violation is None, violation
+        if schema is None or not (ends or is_cut):
+            return None, None
+        text = request.written + answer.text if before_stop is None else before_stop
+        violation = violation_of_answer(schema, text, request.in_thought)
+        if violation is not None and is_cut:
+            violation = f"its token limit cut it: {violation}"
+        return violation is None, violation
 
     def _again(self, request: GenerationRequest, answer: Generation, attempt: int) -> GenerationRequest:
         """Return the request for another try after ``answer``."""
         is_call = self._rules.schema is None or bool(answer.calls) or self._rules.choice == "required"
-        return msgspec.structs.replace(
+        again = msgspec.structs.replace(
             request,
             temperature=max(request.temperature, _RETRY_TEMPERATURE),
             seed=retry_seed(request.seed, attempt),
             proposal=None,
-            constraint=call_schema(self._rules) if is_call else self._rules.schema,
+            constraint=None,
         )
+        return _under(again, call_schema(self._rules) if is_call else self._whole(request))
+
+    def _whole(self, request: GenerationRequest) -> str | None:
+        """Return the schema of the answer if the step is all of it, and no part of a thought; else None."""
+        content = divided_answer(request.written, request.in_thought).content
+        return None if content is None or content.strip() else self._rules.schema
+
+    def _before_stop(self, request: GenerationRequest, answer: Generation) -> str | None:
+        """Return the text of the answer before the stop text that ends it; None if none does."""
+        after = request.separator if answer.stop_reason == "separator" else ""
+        return text_before_stop(request.written + answer.text + after, self._stop) if self._stop else None
+
+    def _is_cut(self, request: GenerationRequest, answer: Generation) -> bool:
+        """Return whether the token limit cut a step, which then calls nothing, and may be the beginning of JSON."""
+        return answer.stop_reason == "limit" and not answer.calls and self._before_stop(request, answer) is None
 
 
-def _is_cut(answer: Generation) -> bool:
-    """Return whether the token limit cut a step within its call, which is then no call."""
-    return answer.stop_reason == "limit" and not answer.calls
+def _may_think(model: Generator, rules: AnswerRules) -> bool:
+    """Return whether a model may begin an answer with a thought that it opens itself."""
+    if rules.effort is not None:
+        return rules.effort not in ("none", "minimal")
+    return isinstance(model, WritesThoughts) and model.thinks
+
+
+def _under(request: GenerationRequest, constraint: str | None) -> GenerationRequest:
+    """Return the request under ``constraint``, if there is one. What is proposed was not written under it."""
+    return request if constraint is None else msgspec.structs.replace(request, constraint=constraint, proposal=None)

@@ -36,7 +36,7 @@ class Drafter(ConcurrentActor[DrafterMail]):
         model = context.models.draft
         if model is None:
             raise ConfigError("a Drafter needs a draft model, but the ring has none")
-        self._writer = StepGenerator("draft", self.name, model, context.calls)
+        self._writer = StepGenerator("draft", self.name, model, context.calls, context.models)
         self._journal = context.journal
         self._annotated = model.annotated
         self._control = LookaheadControl(context.settings.lookahead)

@@ -34,6 +34,7 @@ class Escalator(ConcurrentActor[EscalatorMail]):
         model, targets = context.models.target, context.models.targets
         self._calls = context.calls
         self._handles = targets
+        self._models = context.models
         self._verify: Verify = context.settings.verify
         self._gatherings = Gatherings(context.registry)
         known = {**targets} if model is None else {"": model, **targets}
@@ -85,7 +86,7 @@ class Escalator(ConcurrentActor[EscalatorMail]):
         return self._targets[name]
 
     def _make_target(self, name: str, handle: ModelHandle[Generator]) -> "_Target":
-        writer = StepGenerator("target", self.name, handle, self._calls, name)
+        writer = StepGenerator("target", self.name, handle, self._calls, self._models, name)
         # where one target gathers, those that wait for another one count as problems that cannot join
         gathering = self._gatherings.gathering(handle.gather or _AT_ONCE) if self._gathers else None
         return _Target(writer, VerifyControl(self._verify), gathering)

@@ -3,6 +3,7 @@
 from arbiter.actors.checked_generation import CheckedGenerator
 from arbiter.actors.gathering import Gathering
 from arbiter.actors.requests import ModelRequest, RequestExecutor
+from arbiter.actors.ring_setup import Models
 from arbiter.actors.seeds import step_seed
 from arbiter.protocols.messages import Context, DraftStep, EscalateStep
 from arbiter.protocols.ports import GenerationRequest, Generator, ModelHandle, Proposal
@@ -12,11 +13,18 @@ from arbiter.protocols.records import Author, Candidate
 class StepGenerator:
     """Requests candidates from one model, with at most ``in_flight`` concurrent requests.
 
-    ``target`` is the name of the model, if it is one of several targets.
+    ``target`` is the name of the model, if it is one of several targets. ``models`` are all those of the
+    ring.
     """
 
     def __init__(
-        self, role: Author, actor: str, handle: ModelHandle[Generator], calls: RequestExecutor, target: str = ""
+        self,
+        role: Author,
+        actor: str,
+        handle: ModelHandle[Generator],
+        calls: RequestExecutor,
+        models: Models,
+        target: str = "",
     ) -> None:
         self._role: Author = role
         self._actor = actor
@@ -24,6 +32,7 @@ class StepGenerator:
         self._generator = handle.port
         self._limiter = calls.limiter(f"targets.{target}" if target else role, handle)
         self._calls = calls
+        self._models = models
 
     @property
     def load(self) -> float:
@@ -81,10 +90,11 @@ class StepGenerator:
             self._calls.order(task),
             task.policy.confidence if is_draft else None,
             self._target,
+            in_thought=context.transcript.rules is not None and self._models.thought_opening(task) == "prompt",
         )
         generator, rules = self._generator, context.transcript.rules
         if rules is not None:
-            generator = CheckedGenerator(generator, rules, not is_draft or not task.policy.decides)
+            generator = CheckedGenerator(generator, rules, not is_draft or not task.policy.decides, task.stop)
         answer = await self._calls.generate(call, generator, self._limiter, request, gathering)
         return Candidate(
             self._role,

@@ -257,6 +257,7 @@ def _generated(
         calls=answer.calls,
         valid=answer.valid,
         violation=answer.violation,
+        tries=answer.tries,
     )
 
 

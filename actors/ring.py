@@ -71,13 +71,12 @@ class Ring:
         ``watch`` is called with each step when it is kept. It must not block; its error fails the problem. Cancelling
         the call cancels all work on the problem.
 
-        Raises ``ConfigError`` if a model is missing, or cannot be offered the tools of the task. Raises
+        Raises ``ConfigError`` if a model is missing, or cannot keep the rules of the task's answer. Raises
         ``ProblemError`` if a problem with the same id and sample is in the ring. Raises ``ClosedError`` if the ring is
         closed before the problem is solved.
         """
         self._models.require(task.policy, task.audit, self._factories.replaced_models)
-        if task.transcript.has_tools:
-            self._models.require_tools(task.policy)
+        self._models.require_rules(task)
         if self._closed:
             raise ClosedError(f"problem {task.id!r} was submitted after the ring was closed")
         task = msgspec.structs.replace(task)  # a copy: the caller may submit the same task again

@@ -1,14 +1,27 @@
 """The models and the settings of a ring."""
 
 from collections.abc import Collection, Mapping
+from typing import get_args
 
 import msgspec
 
 from arbiter.actors.controllers import Verify
 from arbiter.actors.policies import called_models, check_policy, target_names
 from arbiter.protocols.errors import ConfigError
-from arbiter.protocols.ports import Generator, ModelHandle, Policy, RefusesTools, Scorer
-from arbiter.protocols.records import Model, ScoreKind
+from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import (
+    Generator,
+    ModelHandle,
+    Policy,
+    RefusesConstraints,
+    RefusesTools,
+    Scorer,
+    TakesEfforts,
+    ThoughtOpening,
+    WritesThoughts,
+)
+from arbiter.protocols.records import Model, ScoreKind, Transcript
+from arbiter.protocols.tools import AnswerRules, Effort
 
 
 class Models(msgspec.Struct, frozen=True):
@@ -46,16 +59,76 @@ class Models(msgspec.Struct, frozen=True):
                     f"the run calls the target {name!r}, but it is not configured: add a table [models.targets.{name}]"
                 )
 
-    def require_tools(self, policy: Policy) -> None:
-        """Raise ``ConfigError`` if a model that writes steps for ``policy`` cannot be offered tools."""
+    def require_rules(self, task: Task) -> None:
+        """Raise ``ConfigError`` if a model that writes steps cannot keep the rules of the task's answer.
+
+        It cannot be offered tools, takes no such effort, or fails under the constraint of a schema.
+        """
+        rules = task.transcript.rules
+        self.require_tools(task.policy, task.transcript)
+        if rules is not None and rules.effort is not None:
+            self._require_effort(task.policy, rules.effort)
+        if rules is not None and rules.schema is not None:
+            self._require_constraints(task.policy)
+
+    def require_tools(self, policy: Policy, transcript: Transcript) -> None:
+        """Raise ``ConfigError`` if ``transcript`` has tools, and a model that writes steps for ``policy`` cannot."""
+        if not transcript.has_tools:
+            return
+        offers = transcript.rules is not None and bool(transcript.rules.tools)
+        subject = "tools: the question offers them" if offers else "the conversation calls tools"
+        for model in self.writers(policy):
+            if isinstance(model, RefusesTools) and model.without_tools is not None:
+                raise ConfigError(f"{subject}, but a model cannot be offered tools. {model.without_tools}")
+
+    def _require_constraints(self, policy: Policy) -> None:
+        for model in self.writers(policy):
+            if isinstance(model, RefusesConstraints) and model.without_constraints is not None:
+                raise ConfigError(f"schema: {model.without_constraints}")
+
+    def _require_effort(self, policy: Policy, effort: Effort) -> None:
+        told = [model.efforts for model in self.writers(policy) if isinstance(model, TakesEfforts)]
+        known = [efforts for efforts in told if efforts is not None]
+        common = [name for name in get_args(Effort) if all(name in efforts for efforts in known)]
+        if effort not in common:
+            choices = f"can request only {', '.join(common)}: send one of these, or" if common else "request no effort:"
+            raise ConfigError(
+                f"reasoning_effort: {effort!r} cannot be honoured. The prompt templates of the models that write the "
+                f"answer {choices} leave it out"
+            )
+
+    def thought_opening(self, task: Task) -> ThoughtOpening | None:
+        """Return what opens the thought with which an answer to ``task`` may begin.
+
+        It is ``prompt`` if the prompt of any model that writes its steps opens one, else ``answer`` if any of them may
+        open one itself. None if the models are not known to write thoughts, and any text may answer: JSON that must fit
+        a schema is divided from a thought in any case.
+        """
+        rules = task.transcript.rules
+        effort = None if rules is None else rules.effort
+        openings = [_opening(model, effort) for model in self.writers(task.policy)]
+        return "prompt" if "prompt" in openings else "answer" if "answer" in openings or _is_json(rules) else None
+
+    def writers(self, policy: Policy) -> list[Generator]:
+        """Return the models that write steps for ``policy``, as far as they are present."""
         writing = [model for model in called_models(policy, 0.0) if model in ("draft", "target")]
         names = target_names(policy.targets)
-        targets = [self.targets[name] for name in names] if names else [self.target]
-        for handle in [*([self.draft] if "draft" in writing else []), *(targets if "target" in writing else [])]:
-            if handle is not None and isinstance(handle.port, RefusesTools) and handle.port.without_tools is not None:
-                raise ConfigError(
-                    f"the question offers tools, but a model cannot be offered tools. {handle.port.without_tools}"
-                )
+        targets = [self.targets.get(name) for name in names] if names else [self.target]
+        handles = [*([self.draft] if "draft" in writing else []), *(targets if "target" in writing else [])]
+        return [handle.port for handle in handles if handle is not None]
+
+
+def _is_json(rules: AnswerRules | None) -> bool:
+    return rules is not None and rules.schema is not None
+
+
+def _opening(model: Generator, effort: Effort | None) -> ThoughtOpening | None:
+    efforts = model.efforts if isinstance(model, TakesEfforts) else None
+    if effort is not None and efforts is not None and effort in efforts:
+        return "prompt" if efforts[effort] else "answer"
+    if not isinstance(model, WritesThoughts):
+        return None
+    return "prompt" if model.opens_thought else "answer" if model.thinks else None
 
 
 class RingSettings(msgspec.Struct, frozen=True):

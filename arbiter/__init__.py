@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from arbiter.config.config import load_config as load_config
     from arbiter.data import Problem as Problem
     from arbiter.data import load_problems as load_problems
+    from arbiter.data.conversation import Message as Message
     from arbiter.grading import Grade as Grade
     from arbiter.grading import Grader as Grader
     from arbiter.grading import GradingRequest as GradingRequest
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from arbiter.library.arbiter import Arbiter as Arbiter
     from arbiter.library.blocking import BlockingArbiter as BlockingArbiter
     from arbiter.library.blocking import solve as solve
-    from arbiter.library.conversation import Message as Message
     from arbiter.library.questions import Overrides as Overrides
     from arbiter.library.questions import Question as Question
     from arbiter.library.streams import Solutions as Solutions
@@ -69,7 +69,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "BlockingArbiter",
         "solve",
     ),
-    "arbiter.library.conversation": ("Message",),
+    "arbiter.data.conversation": ("Message",),
     "arbiter.library.questions": (
         "Overrides",
         "Question",

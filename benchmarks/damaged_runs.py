@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 import msgspec
-from killed_programs import SilentWatcher
+from silent_watcher import SilentWatcher
 
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer

@@ -8,19 +8,18 @@ import hashlib
 import itertools
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
 import anyio
 import msgspec
+from silent_watcher import SilentWatcher
 
 from arbiter.actors.ring_setup import Models
-from arbiter.actors.slots import Occupancy
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config.config import Config, parse
-from arbiter.config.model_tables import RouterTable
 from arbiter.data import Problem
 from arbiter.data.training_rows import TrainingRow
 from arbiter.library.arbiter import Arbiter
@@ -28,7 +27,7 @@ from arbiter.log.lock import locked
 from arbiter.log.reader import LOG
 from arbiter.log.run import Run
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, ScoreRequest
-from arbiter.protocols.records import Step, StepRecord, Usage
+from arbiter.protocols.records import Step, Usage
 from arbiter.runs.bench import run_problems
 from arbiter.runs.collection import counted, planned, write_collection
 from arbiter.runs.folder import open_run, read_records
@@ -54,22 +53,6 @@ class Program(NamedTuple):
     start: Callable[[Path, Path], None]
     answered: Callable[[Path], set[str]]
     outcome: Callable[[Path], Any]
-
-
-class SilentWatcher:
-    """A watcher that ignores everything."""
-
-    def loading(self, config: Config, tables: Mapping[str, RouterTable] | None = None) -> None: ...
-
-    def notice(self, text: str) -> None: ...
-
-    def started(self, solutions: int, earlier: Sequence[Result]) -> None: ...
-
-    def solving(self, occupancy: Callable[[], Mapping[str, Occupancy]]) -> None: ...
-
-    def kept(self, problem: str, sample: int, step: StepRecord) -> None: ...
-
-    def solved(self, result: Result) -> None: ...
 
 
 def _drawn(*parts: object) -> int:

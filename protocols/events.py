@@ -172,7 +172,8 @@ class CallGenerated(Payload, frozen=True, tag="call_generated"):
     ``overhead`` has tokens that are not part of the step (see ``Generation``). ``prefix_match`` is set if the model
     read a rejected draft. ``confidence`` in (0, 1] is set if it was requested. If the answer was ``stored`` by an
     earlier run, ``seconds`` is what the original request took. ``gathered`` says how the request gathered with others
-    before its start; None if it did not. ``calls``, ``valid`` and ``violation`` are as in ``Candidate``.
+    before its start; None if it did not. ``calls``, ``valid`` and ``violation`` are as in ``Candidate``. ``tries``
+    counts how often the step was written, until it kept the rules of the answer.
     """
 
     text: str
@@ -187,6 +188,7 @@ class CallGenerated(Payload, frozen=True, tag="call_generated"):
     calls: tuple[ToolCall, ...] = ()
     valid: bool | None = None
     violation: str | None = None
+    tries: int = 1
 
     @property
     def cost(self) -> Usage:

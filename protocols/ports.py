@@ -5,8 +5,8 @@ Actors use only these interfaces. The configuration decides which models, server
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -25,7 +25,7 @@ from arbiter.protocols.records import (
     Usage,
     Verdict,
 )
-from arbiter.protocols.tools import ToolCall
+from arbiter.protocols.tools import Effort, ToolCall
 
 
 class Proposal(Record, frozen=True):
@@ -46,10 +46,11 @@ class GenerationRequest(Record, frozen=True):
     - ``seed`` decides the sampling noise above temperature 0. Equal requests with equal seeds get equal answers.
     - ``confidence`` is how to measure the model's confidence in the step; None if it is not requested.
     - ``target`` is the name of the target, if the policy has several.
-    - ``constraint`` is a JSON schema, as JSON text, where an earlier answer to the request broke the rules of the
-      transcript. A model whose engine constrains decoding then writes one JSON value that fits it, and nothing else.
-      Other models write freely. A model in process that lacks the extra ``structured`` raises ``BackendError``, which
-      says what to install.
+    - ``constraint`` is a JSON schema, as JSON text: that of the answer, if the step is the whole answer after a
+      thought, or one of calls where an earlier answer to the request broke the rules of the transcript. A model whose
+      engine constrains decoding then writes one JSON value that fits it, and nothing else. Other models write freely. A
+      model in process that lacks the extra ``structured`` raises ``BackendError``, which says what to install.
+    - ``in_thought`` is True if answers begin within a thought, which the prompt of a model that writes them opens.
 
     These fields do not change the answer:
 
@@ -78,6 +79,7 @@ class GenerationRequest(Record, frozen=True):
     confidence: ConfidenceMetric | None = None
     target: str = ""
     constraint: str | None = None
+    in_thought: bool = False
 
     @property
     def written(self) -> str:
@@ -99,6 +101,7 @@ class Generation(Record, frozen=True):
     - ``calls`` are the tools that the step calls; ``text`` then has the text before them alone. A step without calls
       whose text calls a tool in a form that cannot be read has ``valid`` False, and ``violation`` says why. Otherwise
       both are None: the ring checks the step.
+    - ``tries`` is above 1 if earlier tries to write the step broke the rules of the answer.
 
     Example::
 
@@ -116,6 +119,7 @@ class Generation(Record, frozen=True):
     calls: tuple[ToolCall, ...] = ()
     valid: bool | None = None
     violation: str | None = None
+    tries: int = 1
 
 
 class ScoreRequest(Record, frozen=True):
@@ -219,6 +223,45 @@ class RefusesTools(Protocol):
     @property
     def without_tools(self) -> str | None:
         """Why the model cannot be offered tools, and how to change that; None if it can."""
+        ...
+
+
+@runtime_checkable
+class RefusesConstraints(Protocol):
+    """A ``Generator`` that may be unable to write under a constraint, and fails then."""
+
+    @property
+    def without_constraints(self) -> str | None:
+        """Why the model fails under a constraint, and how to change that; None if it does not."""
+        ...
+
+
+@runtime_checkable
+class WritesThoughts(Protocol):
+    """A ``Generator`` that says whether its answers begin with a thought. Other models are taken to write none."""
+
+    @property
+    def opens_thought(self) -> bool:
+        """Whether answers begin within a thought, which the prompt opens."""
+        ...
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the model may begin an answer with a thought that it opens itself."""
+        ...
+
+
+ThoughtOpening = Literal["prompt", "answer"]
+"""What opens the thought at the beginning of an answer: the prompt before it, or a mark in the answer itself."""
+
+
+@runtime_checkable
+class TakesEfforts(Protocol):
+    """A ``Generator`` that says which efforts its model takes. Others are taken to read ``AnswerRules.effort``."""
+
+    @property
+    def efforts(self) -> Mapping[Effort, bool] | None:
+        """The efforts that can be requested, and whether the prompt then opens a thought; None if it is not known."""
         ...
 
 

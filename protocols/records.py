@@ -1,6 +1,8 @@
 """Immutable values that describe a problem: its sampling and limits, its steps and candidates, and its solution."""
 
-from typing import Literal, get_args
+import json
+from collections.abc import Iterable
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -49,6 +51,12 @@ FinishReason = Literal[
     "deadline",  # the time limit of the problem has passed
     "failed",  # a model or an actor failed; the error says why
 ]
+
+
+def text_before_stop(text: str, stop: Iterable[str]) -> str | None:
+    """Return ``text`` up to the first of the stop texts that is complete in it; None if it has none."""
+    found = [(at + len(one), at) for one in stop if (at := text.find(one)) >= 0]
+    return text[: min(found)[1]] if found else None
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -358,6 +366,11 @@ class Solution(Record, frozen=True):
     - ``answer`` is the answer alone, as the grader finds it in ``text``: what is in the last box, or follows a phrase
       such as "The final answer is", or a whole text that is nothing but an answer, if the grader ``choice`` or ``text``
       takes it. It is None if there is none, and in run folders, where the grade has it.
+    - ``reasoning`` is the thought at the beginning of ``text``, and ``content`` the text after it. ``content`` is None
+      if the thought has not ended. Without a thought, ``reasoning`` is empty and ``content`` is ``text``. Thoughts are
+      known where the model's template has them. Both are None in run folders, and if the problem failed.
+    - ``json`` is the ``content``, if it had to fit a JSON schema and does. It is None for an answer that a limit cut,
+      for one that calls tools, and in run folders.
 
     Example::
 
@@ -378,13 +391,21 @@ class Solution(Record, frozen=True):
     separator: str = "\n\n"
     stop: tuple[str, ...] = ()
     answer: str | None = None
+    reasoning: str | None = None
+    content: str | None = None
+    json: str | None = None
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401 - JSON
+        """The data of ``json``; None without it. Numbers with a point or an exponent are floats."""
+        return None if self.json is None else json.loads(self.json)
 
     @property
     def text(self) -> str:
         """The whole answer: the kept steps joined by the separator. It ends before the first complete stop text.
 
-        Calls of tools are not in it. A model that stopped at the separator has written the separator. So a stop text
-        may also end within the separator after the last step.
+        Calls of tools are not in it, but a thought is. A model that stopped at the separator has written the separator.
+        So a stop text may also end within the separator after the last step.
         """
         texts = [step.kept.content for step in self.steps]
         if self.tool_calls and not texts[-1]:
@@ -392,8 +413,8 @@ class Solution(Record, frozen=True):
         joined = self.separator.join(texts)
         last_separator = self.separator if self.steps and self.steps[-1].kept.stop_reason == "separator" else ""
         written = joined + last_separator
-        stops = [(at + len(stop), at) for stop in self.stop if (at := written.find(stop)) >= 0]
-        return written[: min(stops)[1]] if stops else joined
+        before = text_before_stop(written, self.stop)
+        return joined if before is None else before
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:

@@ -12,6 +12,9 @@ import msgspec
 ToolChoice = Literal["auto", "none", "required"]
 """Whether an answer may call tools (``auto``), must not (``none``), or must (``required``)."""
 
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+"""How much a model is to think before it answers. ``none``: not at all."""
+
 NO_ARGUMENTS = '{"type":"object","properties":{}}'
 """The JSON schema of a tool without arguments."""
 
@@ -55,7 +58,8 @@ class AnswerRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     - ``allowed`` are the names of the tools that it may call; empty for all.
     - ``parallel`` is False if it may make only one call.
     - ``schema`` is the JSON schema, as JSON text, that an answer without calls must fit; None if any text may answer. A
-      thought before the answer is no part of it.
+      thought at the beginning of the answer is no part of it. It ends at its first closing mark.
+    - ``effort`` is how much the models are to think, as their prompts request it; None for their usual prompts.
     """
 
     tools: tuple[Tool, ...] = ()
@@ -63,6 +67,7 @@ class AnswerRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     allowed: tuple[str, ...] = ()
     parallel: bool = True
     schema: str | None = None
+    effort: Effort | None = None
 
     @property
     def offered(self) -> tuple[Tool, ...]:

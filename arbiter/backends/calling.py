@@ -1,6 +1,6 @@
 """Models that call tools: their calls are read from whole steps, in the form of the model's family."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -16,7 +16,7 @@ from arbiter.protocols.ports import (
     GenerationRequest,
     Generator,
 )
-from arbiter.protocols.tools import AnswerRules
+from arbiter.protocols.tools import AnswerRules, Effort
 from arbiter.structured.thoughts import text_after_first_thought
 
 
@@ -24,18 +24,27 @@ class CallingGenerator(WrappedGenerator):
     """A ``Generator`` over ``inner`` that returns the calls in its steps as data.
 
     ``form`` is the form in which the model writes calls. None if it cannot be offered tools; ``without_tools`` then
-    says why, and how to change that. ``opens_thought`` is True if the answers begin within a thought. A thought is
-    at the beginning of an answer, and has no calls, whatever it says. An answer that must fit a schema is one step,
-    after those of the thought.
+    says why, and how to change that. ``opens_thought`` is True if the prompt opens a thought, within which answers
+    begin, and ``thinks`` if the model may open one itself. ``efforts`` are those that its prompts can request, and
+    whether the prompt then opens a thought. A thought is at the beginning of an answer, and has no calls, whatever it
+    says. An answer that must fit a schema is one step, after those of the thought.
     """
 
     def __init__(
-        self, inner: Generator, form: CallForm | None, without_tools: str | None = None, opens_thought: bool = False
+        self,
+        inner: Generator,
+        form: CallForm | None,
+        without_tools: str | None = None,
+        opens_thought: bool = False,
+        thinks: bool = False,
+        efforts: Mapping[Effort, bool] = {},
     ) -> None:
         super().__init__(inner)
         self._without_tools = without_tools
         self._form = form
         self._opens_thought = opens_thought
+        self._thinks = thinks
+        self._efforts = efforts
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Write one step. A separator does not end it within a call, or within an answer that must fit a schema.
@@ -53,7 +62,7 @@ class CallingGenerator(WrappedGenerator):
                 return True
             return form is not None and read_step(form, text, rules.offered).is_open
 
-        if text_after_first_thought(request.written, self._opens_thought) is None:
+        if self._after_thought(request, request.written) is None:
             request = msgspec.structs.replace(request, constraint=None)
         answer = await WholeBlocks(self.inner, is_open).generate(request)
         if form is None or (request.constraint is not None and request.constraint == rules.schema):
@@ -69,18 +78,40 @@ class CallingGenerator(WrappedGenerator):
 
     def over(self, wrap: Callable[[Generator], Generator]) -> "CallingGenerator":
         """Return a generator that reads the calls of ``wrap(inner)`` in the same form."""
-        return CallingGenerator(wrap(self.inner), self._form, self._without_tools, self._opens_thought)
+        return CallingGenerator(
+            wrap(self.inner), self._form, self._without_tools, self._opens_thought, self._thinks, self._efforts
+        )
 
     @property
     def without_tools(self) -> str | None:
         """Why the model cannot be offered tools, and how to change that; None if it can."""
         return self._without_tools
 
+    @property
+    def opens_thought(self) -> bool:
+        """Whether answers begin within a thought, which the prompt opens."""
+        return self._opens_thought
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the model may begin an answer with a thought that it opens itself."""
+        return self._thinks
+
+    @property
+    def efforts(self) -> Mapping[Effort, bool]:
+        """The efforts that the prompts can request, and whether the prompt then opens a thought."""
+        return self._efforts
+
     def _divided(self, request: GenerationRequest, text: str) -> tuple[str, str]:
         """Return the part of a step that is a thought, and the part after it."""
-        after = text_after_first_thought(request.written + text, self._opens_thought)
+        after = self._after_thought(request, request.written + text)
         end = 0 if after is None else min(len(after), len(text))
         return text[: len(text) - end], text[len(text) - end :]
+
+    def _after_thought(self, request: GenerationRequest, text: str) -> str | None:
+        rules = request.transcript.rules
+        opens = self._efforts.get(rules.effort, self._opens_thought) if rules and rules.effort else self._opens_thought
+        return text_after_first_thought(text, request.in_thought or opens)
 
     def _read(self, form: CallForm, text: str, rules: AnswerRules, request: GenerationRequest) -> ReadStep:
         """Return the calls in ``text``. Under a constraint, an engine writes a bare JSON object, as Llama does."""

@@ -10,6 +10,7 @@ import anyio.to_thread
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.call_formats.forms import FORMS
 from arbiter.backends.calling import CallingGenerator, dropped_marks, hidden_marks, unwrapped, without_tools
+from arbiter.backends.effort_prompts import template_with_efforts
 from arbiter.backends.head_opening import open_head
 from arbiter.backends.in_process.local_models import (
     load_side_by_side,
@@ -195,7 +196,9 @@ async def open_generator(
             refusal = hidden_marks(cast("InProcessGenerator", generator).texts, form, f"models.{name}")
         elif isinstance(generator, ServedGenerator) and not generator.keeps_marks:
             refusal = refusal or dropped_marks(template.calls, f"models.{name}")
-        yield CallingGenerator(generator, form, refusal, template.opens_thought)
+        yield CallingGenerator(
+            generator, form, refusal, template.opens_thought, template.thinks, template.opens_at_effort
+        )
 
 
 @asynccontextmanager
@@ -280,9 +283,8 @@ async def _template(name: str, table: AnyModelTable) -> PromptTemplate:
     if is_chat(table):
         return await _read(name, partial(message_template, table.prompt, table.annotate, table.turns))
     tokenizer = table.tokenizer or table.model
-    return await _read(
-        name, partial(prompt_template, table.prompt, table.annotate, tokenizer, table.turns, table.calls)
-    )
+    read = template_with_efforts if name == "draft" or is_target(name) else prompt_template
+    return await _read(name, partial(read, table.prompt, table.annotate, tokenizer, table.turns, table.calls))
 
 
 async def _read(name: str, read: Callable[[], Prompt]) -> Prompt:

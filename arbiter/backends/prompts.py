@@ -4,6 +4,7 @@
 beginning-of-text token, which servers and tokenizers add themselves. ``chat`` has it if the tokenizer does not add it.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -12,11 +13,13 @@ from arbiter.backends.call_formats.forms import form_of_template
 from arbiter.backends.conversations import (
     CHATML,
     LLAMA_3,
+    NO_VARIABLES,
     Conversation,
     MarkedConversation,
     Markup,
     TokenizerConversation,
     Turns,
+    Variables,
     as_text,
     chat_text,
     instructed,
@@ -25,11 +28,13 @@ from arbiter.backends.tokenizers import read_tokenizer
 from arbiter.config.model_tables import CallFormName
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.records import Author, Step, Transcript, Turn
-from arbiter.structured.thoughts import text_after_thought
+from arbiter.protocols.tools import Effort
+from arbiter.structured.thoughts import CLOSE_THOUGHT, text_after_thought
 
 QUESTION = "{question}"
 CHAT = "chat"
 _BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
+_JSON = "Answer with one JSON value that fits this JSON schema, and with nothing else:\n"
 _STEP_FORMAT = """\
 Solve the following math problem efficiently and clearly:
 
@@ -84,6 +89,7 @@ FAMILIES: dict[str, Markup] = {
 
 Without a family they are plain text before the question."""
 
+_THINKING = ("qwen3-thinking",)
 _INSTEAD = f"name a template: {', '.join(TEMPLATES)}"
 _MODEL_NUMBER: dict[Author, int] = {"draft": 0, "target": 1}
 
@@ -96,7 +102,8 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     the target), as the router is trained to read them. ``conversation`` renders a question with turns before it;
     without it, turns and question replace ``{question}`` as text, separated by blank lines. ``calls`` is the form in
     which a model with this template writes calls of tools; None if it cannot. Raises ``ConfigError`` if ``{question}``
-    is missing or repeated.
+    is missing or repeated. ``thinks`` is True if the model may begin an answer with a thought that it opens itself.
+    ``efforts`` are the templates that replace this one where an answer has an effort (``AnswerRules``).
     """
 
     before_steps: str
@@ -104,6 +111,8 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     conversation: Conversation | None = None
     turns: Turns = ()
     calls: CallFormName | None = None
+    thinks: bool = False
+    efforts: "Mapping[Effort, PromptTemplate]" = {}
 
     def __post_init__(self) -> None:
         if self.before_steps.count(QUESTION) != 1:
@@ -117,6 +126,11 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def opens_thought(self) -> bool:
         """Whether the model's answer begins within a thought, which the template opens."""
         return text_after_thought(self.before_steps.partition(QUESTION)[2]) is None
+
+    @property
+    def opens_at_effort(self) -> dict[Effort, bool]:
+        """The efforts that can be requested, and whether the template then opens a thought."""
+        return {effort: template.opens_thought for effort, template in self.efforts.items()}
 
     def render(self, transcript: Transcript, separator: str) -> str:
         """Return the text of the context. It ends with a separator, or with the template if there is no step yet.
@@ -146,11 +160,26 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def _head(self, transcript: Transcript, separator: str) -> str:
         turns, rules = self.turns_of(transcript), transcript.rules
-        tools = () if rules is None else rules.offered
-        if self.conversation is not None and (turns or transcript.after or tools):
-            return self.conversation.head(turns, transcript.question, transcript.after, tools)
+        if rules is not None and rules.effort is not None and rules.effort in self.efforts:
+            return self.efforts[rules.effort]._head(transcript, separator)
+        tools, is_json = () if rules is None else rules.offered, _schema_of(transcript) is not None
+        question = _question(transcript)
+        if self.conversation is not None and (turns or transcript.after or tools or is_json):
+            return self.conversation.head(turns, question, transcript.after, tools, is_json)
         before, _, after = self.before_steps.partition(QUESTION)
-        return f"{self._shots(transcript, separator)}{before}{as_text(transcript)}{after}"
+        asked = as_text(msgspec.structs.replace(transcript, question=question))
+        return f"{self._shots(transcript, separator)}{before}{asked}{after}"
+
+    def message(self, transcript: Transcript) -> str:
+        """Return the question as a message of the user, for a host that puts messages into the model's own template.
+
+        Instructions of the conversation replace those of the template. So does a schema, in place of a box.
+        """
+        question = _question(transcript)
+        if instructed(self.turns_of(transcript)):
+            return question
+        before, _, after = self.before_steps.partition(QUESTION)
+        return before + question + (after.removesuffix(f"\n\n{_BOXED}") if _schema_of(transcript) else after)
 
     def _shots(self, transcript: Transcript, separator: str) -> str:
         """Return the instructions and the examples as text: each example in the template, as a question of its own."""
@@ -167,6 +196,16 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"Model {_MODEL_NUMBER[step.author]}: {step.text}" if self.annotate else step.text
 
 
+def _schema_of(transcript: Transcript) -> str | None:
+    return transcript.rules and transcript.rules.schema
+
+
+def _question(transcript: Transcript) -> str:
+    """Return the question. If the answer must fit a JSON schema, the schema follows."""
+    schema = _schema_of(transcript)
+    return transcript.question if schema is None else f"{transcript.question}\n\n{_JSON}{schema}"
+
+
 def prompt_template(
     prompt: str, annotate: bool, tokenizer: str, turns: Turns = (), calls: CallFormName | None = None
 ) -> PromptTemplate:
@@ -179,10 +218,7 @@ def prompt_template(
     ``calls`` is set for another template.
     """
     if prompt == CHAT:
-        reader = _reader(tokenizer)
-        text = _user_turn(tokenizer, reader, f"{QUESTION}\n\n{_BOXED}")
-        form = calls or form_of_template(reader.get_chat_template(tools=[{}]))
-        return PromptTemplate(text, annotate, TokenizerConversation(tokenizer, reader, _BOXED, form), turns, form)
+        return chat_template(tokenizer, chat_reader(tokenizer), annotate, turns, calls)
     if calls is not None:
         raise ConfigError(
             f'calls = "{calls}" is for models whose prompt is "{CHAT}", which writes tools in their own template: set '
@@ -193,7 +229,27 @@ def prompt_template(
     family = FAMILIES.get(prompt)
     form: CallFormName | None = "hermes" if family is CHATML else None
     conversation = MarkedConversation(before, after, family, form is not None) if family else None
-    return PromptTemplate(text, annotate, conversation, turns, form)
+    return PromptTemplate(text, annotate, conversation, turns, form, prompt in _THINKING)
+
+
+def chat_template(
+    name: str,
+    reader: Any,  # noqa: ANN401
+    annotate: bool,
+    turns: Turns = (),
+    calls: CallFormName | None = None,
+    variables: Variables = NO_VARIABLES,
+) -> PromptTemplate:
+    """Return the chat template of the tokenizer ``reader``, whose name is ``name``, with ``variables`` of the template.
+
+    The rest is as in ``prompt_template``. Raises ``ConfigError`` if the tokenizer has no chat template, or if the
+    template refuses the variables.
+    """
+    text = _user_turn(name, reader, f"{QUESTION}\n\n{_BOXED}", variables)
+    source: str = reader.get_chat_template(tools=[{}])
+    form, thinks = calls or form_of_template(source), CLOSE_THOUGHT in source and CLOSE_THOUGHT not in text
+    conversation = TokenizerConversation(name, reader, _BOXED, form, variables)
+    return PromptTemplate(text, annotate, conversation, turns, form, thinks)
 
 
 def message_template(prompt: str, annotate: bool, turns: Turns = ()) -> PromptTemplate:
@@ -216,16 +272,17 @@ def chat_turn(name: str, text: str) -> str:
 
     Raises ``ConfigError`` if the tokenizer cannot be read, or has no chat template.
     """
-    return _user_turn(name, _reader(name), text)
+    return _user_turn(name, chat_reader(name), text)
 
 
-def _reader(name: str) -> Any:  # noqa: ANN401
+def chat_reader(name: str) -> Any:  # noqa: ANN401
+    """Return the tokenizer ``name``, for its chat template. Raises ``ConfigError`` if it cannot be read."""
     return read_tokenizer(name, f'prompt = "{CHAT}"', _INSTEAD)
 
 
-def _user_turn(name: str, reader: Any, text: str) -> str:  # noqa: ANN401
+def _user_turn(name: str, reader: Any, text: str, variables: Variables = NO_VARIABLES) -> str:  # noqa: ANN401
     try:
-        return chat_text(reader, (Turn("user", text),))
+        return chat_text(reader, (Turn("user", text),), variables=variables)
     except Exception as error:  # a template may raise anything
         raise ConfigError(
             f'prompt = "{CHAT}": cannot read a chat template from the tokenizer {name!r}: '

@@ -1,7 +1,20 @@
 """What a ``Generator`` over another one tells about the model: what the inner one tells."""
 
-from arbiter.protocols.ports import CountsPrompts, Generator, KeepsKeysAndValues, KnowsContext, KVMemory, RefusesTools
+from collections.abc import Mapping
+
+from arbiter.protocols.ports import (
+    CountsPrompts,
+    Generator,
+    KeepsKeysAndValues,
+    KnowsContext,
+    KVMemory,
+    RefusesConstraints,
+    RefusesTools,
+    TakesEfforts,
+    WritesThoughts,
+)
 from arbiter.protocols.records import Transcript
+from arbiter.protocols.tools import Effort
 
 
 class WrappedGenerator:
@@ -24,6 +37,26 @@ class WrappedGenerator:
     def without_tools(self) -> str | None:
         """Why the model cannot be offered tools, and how to change that; None if it can."""
         return self.inner.without_tools if isinstance(self.inner, RefusesTools) else None
+
+    @property
+    def without_constraints(self) -> str | None:
+        """Why the model fails under a constraint, and how to change that; None if it does not."""
+        return self.inner.without_constraints if isinstance(self.inner, RefusesConstraints) else None
+
+    @property
+    def opens_thought(self) -> bool:
+        """Whether answers begin within a thought, which the prompt opens."""
+        return isinstance(self.inner, WritesThoughts) and self.inner.opens_thought
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the model may begin an answer with a thought that it opens itself."""
+        return isinstance(self.inner, WritesThoughts) and self.inner.thinks
+
+    @property
+    def efforts(self) -> Mapping[Effort, bool] | None:
+        """The efforts that can be requested, and whether the prompt then opens a thought; None if it is not known."""
+        return self.inner.efforts if isinstance(self.inner, TakesEfforts) else None
 
     def prompt_tokens(self, transcript: Transcript, separator: str) -> int | None:
         """Return the number of tokens in the prompt; None if they cannot be counted."""

@@ -128,7 +128,7 @@ def _collect(name: str, config: Config, folder: Path) -> int:
     """
     from arbiter.runs.collection import read_collection
 
-    if not config.data.source.startswith("pocket"):
+    if config.data.source.partition(":")[0] not in ("pocket", "pocket-train"):
         how = f"arbiter collect {name} --data … --out runs/rows"
         raise ConfigError(f"--rows is missing: collect rows from other problems than those to compare: {how}")
     before = read_collection(folder)

@@ -10,7 +10,7 @@ from rich.table import Column, Table
 
 from arbiter.cli.console import FAILED, guarded, print_error, stderr, stdout
 from arbiter.cli.terminal import print_table, visible, write_json
-from arbiter.log.explain import Story, failures, result_of, stories
+from arbiter.log.explain import Story, failures, result_of, stories, turn_lines
 from arbiter.log.history import ProblemHistory, histories
 from arbiter.log.run import NO_END, Run, grades_in
 from arbiter.log.timing import StepTimes
@@ -232,7 +232,15 @@ def _print_problem(problem: ProblemHistory, grade: Graded | None) -> None:
     number = f", sample {problem.key[1]}" if problem.key[1] else ""
     taken = "" if problem.end is None else f"; {seconds(problem.end.seconds)} s"
     _say(f"[bold]{escape(problem.key[0])}{number}[/bold]  {escape(result_of(problem, grade))}{taken}")
-    _say(f"{escape(problem.task.question)}\n")
+    task = problem.task
+    if task.rules is not None and task.rules.tools:
+        _say(f"[dim]tools: {escape(', '.join(tool.name for tool in task.rules.tools))}[/dim]")
+    for line in turn_lines(task.turns):
+        _say(f"[dim]{escape(_indented(line))}[/dim]")
+    _say(escape(task.question))
+    for line in turn_lines(task.after):
+        _say(f"[dim]{escape(_indented(line))}[/dim]")
+    _say("")
     for story in stories(problem):
         _print_step(story)
     for line in failures(problem):

@@ -1,6 +1,8 @@
 """The names of data sets that ``data.source`` can have. A file or folder of such a name needs ``./`` before it."""
 
-_DRAWN = ("pocket", "pocket-train")
+DRAWN = ("pocket", "pocket-train", "pocket-programs", "pocket-functions")
+"""The worlds whose problems are drawn from a seed, which ``arbiter.data.drawn_sets`` describes."""
+
 _OTHERS = ("champ", "-")
 PUBLISHED = (
     "aime24",
@@ -24,7 +26,7 @@ PUBLISHED = (
 
 def is_drawn(source: str) -> bool:
     """Return whether ``source`` names a world whose problems are drawn from a seed, without end."""
-    return source.partition(":")[0] in _DRAWN
+    return source.partition(":")[0] in DRAWN
 
 
 def is_data_name(source: str) -> bool:

@@ -113,8 +113,9 @@ class DataTable(ConfigTable, frozen=True):
     """Where the problems come from."""
 
     source: str = "pocket:1"
-    """``pocket``, ``pocket:SEED``, the path of a file or folder, ``-`` (standard input), a published data set
-    with a [name](data-sets.md) such as ``gsm8k``, or a data set of the Hugging Face hub (``OWNER/NAME``).
+    """A drawn set such as ``pocket`` or ``pocket:SEED``, the path of a file or folder, ``-`` (standard input), a
+    published data set with a [name](data-sets.md) such as ``gsm8k``, or a data set of the Hugging Face hub
+    (``OWNER/NAME``).
 
     A source that is not on this machine is looked up at the hub if it looks like such a name, and has no suffix of a
     data file.

@@ -10,6 +10,7 @@ from arbiter.config.run_tables import Share
 Cap = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 AtCap = Literal["refuse", "draft"]
+Reasoning = Literal["separate", "inline"]
 
 
 class CapsTable(ConfigTable, frozen=True):
@@ -38,6 +39,13 @@ class ServeTable(ConfigTable, frozen=True):
     """The share of the requests whose questions the target alone answers as well, to measure what it would cost.
 
     They run in the background where there is free capacity, and cost tokens of the target. All models need a ``price``.
+    """
+    reasoning: Reasoning | None = None
+    """Where the thought at the beginning of an answer goes. A request can choose with ``arbiter.reasoning``.
+
+    ``separate``: into fields and items of its own, ``reasoning_content`` and items of the type ``reasoning``.
+    ``inline``: it stays in the text, with its marks. Not set: ``separate`` if a model that writes the answer is of a
+    family with thoughts, that is, if its prompt template has them.
     """
     aliases: dict[Name, str] = msgspec.field(default_factory=dict[Name, str])
     """Further names of models, with the operating points that they name: ``{ gpt-4o = "arbiter:router@0.4" }``.

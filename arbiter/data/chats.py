@@ -7,6 +7,9 @@ from arbiter.protocols.errors import DataError
 
 CONVERSATIONS = ("messages", "conversations", "conversation", "prompt")
 _USERS = {"user", "human"}
+ROLE_NAMES = {"human": "user", "gpt": "assistant", "model": "assistant"}
+"""The roles of ShareGPT that have another name in OpenAI's form."""
+
 _ROLES = {"user": "User", "human": "User", "assistant": "Assistant", "gpt": "Assistant", "model": "Assistant"}
 
 
@@ -47,9 +50,15 @@ def _named(role: str, text: str) -> str:
 
 def _turn(turn: Mapping[str, Any], place: str) -> tuple[str, str]:
     """Return the role, empty if there is none, and the text of a turn."""
-    role, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
+    role, text = turn.get("role", turn.get("from")), text_of(turn)
+    if isinstance(role, str) and text is None:
+        raise DataError(f"{place}: a turn of the role {role!r} has something else than text; leave the row out")
+    return str(role or "").lower(), text or ""
+
+
+def text_of(turn: Mapping[str, Any]) -> str | None:
+    """Return the text of a turn, whose parts are lines; None if it has something else than text."""
+    content = turn.get("content", turn.get("value"))
     parts = cast("list[object]", content) if isinstance(content, list) else [content]
     texts = [cast("Mapping[str, object]", part).get("text") if isinstance(part, Mapping) else part for part in parts]
-    if isinstance(role, str) and not all(isinstance(text, str) for text in texts):
-        raise DataError(f"{place}: a turn of the role {role!r} has something else than text; leave the row out")
-    return str(role or "").lower(), "\n".join(map(str, texts))
+    return "\n".join(map(str, texts)) if all(isinstance(text, str) for text in texts) else None

@@ -27,7 +27,7 @@ from arbiter.protocols.errors import DataError, not_installed
 STANDARD_INPUT = "-"
 LONGEST_LINE = 256 << 20
 _BATCH = 256
-_OF_A_ROW = {*CONVERSATIONS, *CHOICES, "question", "problem"}
+_OF_A_ROW = {*CONVERSATIONS, *CHOICES, "question", "problem", "tools"}
 _BYTE = re.compile(r"\(byte (\d+)\)")
 
 

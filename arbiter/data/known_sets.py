@@ -9,6 +9,7 @@ import msgspec
 from arbiter.config.config import Config
 from arbiter.config.run_tables import USUAL, Fields
 from arbiter.data.choices import LETTERS
+from arbiter.data.drawn_sets import DRAWN
 from arbiter.data.hub import HubData
 from arbiter.data.problems import Problem
 
@@ -187,7 +188,8 @@ def known_data(source: str, subset: str | None, split: str | None) -> HubData | 
 
 def grader_of(config: Config) -> str | None:
     """Return the name of the configured grader, or that of the named data set. None: each problem decides."""
-    known = KNOWN.get(config.data.source.lower())
+    source = config.data.source
+    known = DRAWN.get(source.partition(":")[0]) or KNOWN.get(source.lower())
     return config.data.grader or (None if known is None else known.grader)
 
 

@@ -1,4 +1,4 @@
-"""Load problems from the pocket world, a file, standard input, a folder or the Hugging Face hub."""
+"""Load problems from a drawn set, a file, standard input, a folder or the Hugging Face hub."""
 
 import itertools
 import os
@@ -10,18 +10,16 @@ import msgspec
 from arbiter.config.run_tables import USUAL, Fields
 from arbiter.data.champ import CHAMP, champ_rows
 from arbiter.data.choices import LETTERS
+from arbiter.data.drawn_sets import DRAWN
 from arbiter.data.file_rows import STANDARD_INPUT, DataRow, file_rows, input_rows
 from arbiter.data.hub import Folder, Repository, folder_data, hub_repository, named_data, repository_rows
 from arbiter.data.known_sets import KNOWN, QUESTION, KnownSet, filled, known_data
 from arbiter.data.layout import DATA
 from arbiter.data.problems import QUESTIONS, Problem, problem_of
-from arbiter.pocket import world
 from arbiter.protocols.errors import ConfigError, DataError
 
 __all__ = ["Fields", "Problem", "load_problems"]
 
-POCKET_SEED = 1
-_POCKET: dict[str, world.Split] = {"pocket": "test", "pocket-train": "train"}
 OpenHub = Callable[[str], Repository]
 _SUFFIXES = {*DATA, ".txt"}
 
@@ -37,12 +35,13 @@ def load_problems(
     seed: int = 0,
     hub: OpenHub = hub_repository,
 ) -> list[Problem]:
-    """Return the first ``limit`` problems of ``source``. Without a limit: all, or 200 of the pocket world.
+    """Return the first ``limit`` problems of ``source``. Without a limit: all, or 200 of a drawn set.
 
     ``source`` is one of
 
     - ``pocket``, ``pocket:SEED``: problems that no pocket model was trained on, whatever the seed
     - ``pocket-train:SEED``: problems that the pocket models may be trained on
+    - ``pocket-programs:SEED``: the outputs of short programs; ``pocket-functions:SEED``: functions to write, with tests
     - the path of a file: CSV, TSV, JSON, JSONL, Parquet, or plain text with one question per line
     - ``-``: such a file on standard input
     - a folder with the layout of a data set on the hub: ``FOLDER``, ``FOLDER:SPLIT``, ``FOLDER:SUBSET:SPLIT``
@@ -58,12 +57,11 @@ def load_problems(
 
     Raises ``DataError`` that names the file and the line, and ``ConfigError`` if ``prompt`` has no ``{question}``.
     """
-    name, _, pocket_seed = source.partition(":")
+    name, _, drawn_seed = source.partition(":")
     if prompt is not None and QUESTION not in prompt:
         raise ConfigError(f"data.prompt is {prompt!r}: write {QUESTION} where the question belongs")
-    if name in _POCKET:
-        drawn = _pocket(name, pocket_seed or str(POCKET_SEED), limit or 200)
-        return [_presented(problem, None, prompt) for problem in drawn]
+    if name in DRAWN:
+        return [_presented(problem, None, prompt) for problem in DRAWN[name].problems(name, drawn_seed, limit)]
     known = KNOWN.get(source.lower())
     if known is not None:
         fields = _completed(fields, known.fields)
@@ -97,7 +95,7 @@ def source_rows(
     split: str | None = None,
     hub: OpenHub = hub_repository,
 ) -> Iterator[DataRow]:
-    """Return the rows of ``source``, as ``load_problems`` reads it, except the pocket world.
+    """Return the rows of ``source``, as ``load_problems`` reads it, except a drawn set.
 
     ``questions`` are the names of fields that hold a question. Raises ``DataError``.
     """
@@ -120,7 +118,7 @@ def _file_rows(path: Path, questions: Iterable[str]) -> Iterator[DataRow]:
     try:
         yield from file_rows(path, questions)
     except FileNotFoundError as error:
-        known = f"known names: pocket, champ, {', '.join(KNOWN)}, and OWNER/NAME of the Hugging Face hub"
+        known = f"known names: {', '.join(DRAWN)}, champ, {', '.join(KNOWN)}, and OWNER/NAME of the Hugging Face hub"
         raise DataError(f"cannot read the problems in {str(path)!r}: {error.strerror}; {known}") from error
 
 
@@ -134,13 +132,3 @@ def _problems(rows: Iterable[DataRow], fields: Fields, seed: int) -> Iterator[Pr
             )
         seen[problem.id] = place
         yield problem
-
-
-def _pocket(name: str, seed: str, limit: int) -> list[Problem]:
-    try:
-        drawn = itertools.islice(world.problems(int(seed), _POCKET[name]), limit)
-    except ValueError as error:
-        raise DataError(f"{name}:{seed}: the seed must be a whole number, as in {name}:1") from error
-    return [
-        Problem(f"{name}-{seed}-{index}", problem.question, str(problem.answer)) for index, problem in enumerate(drawn)
-    ]

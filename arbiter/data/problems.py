@@ -17,10 +17,14 @@ import msgspec
 from arbiter.config.run_tables import USUAL, Fields
 from arbiter.data.chats import CONVERSATIONS, Chat, chat_of
 from arbiter.data.choices import ANSWER_FIELDS, CHOICES, Choices, cannot_name, choices_of, right_letters
+from arbiter.data.tool_rows import Dialogue, dialogue_of, expected_calls, rules_of
 from arbiter.data.training_rows import Split
 from arbiter.data.written_numbers import WrittenNumber, plain
 from arbiter.grading.answers import Reference, extract_answer, split_answers
+from arbiter.grading.call_grader import calls_in
 from arbiter.protocols.errors import DataError
+from arbiter.protocols.records import Transcript, Turn
+from arbiter.protocols.tools import AnswerRules
 
 QUESTIONS = ("question", "problem", "input", "prompt", "content")
 _ANSWER = (
@@ -55,6 +59,10 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     ``choices`` has the texts of a multiple-choice question, whose letters are A to Z in their order. The answer is then
     the letter of the right choice, or the letters of all right choices in order, as in ``ABD``. ``row`` has all fields
     of the row of the data set, for graders that need more than the answer.
+
+    ``rules`` has the tools that the answer may call. The answer is then a text, or the calls that are right, as a list
+    in JSON: ``[{"name": "add", "arguments": {"a": 1}}]``. ``turns`` are turns of a conversation before the question,
+    and ``after`` turns after it: calls of tools and their results.
     """
 
     id: str
@@ -64,6 +72,19 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     split: Split = "train"
     choices: tuple[str, ...] = ()
     row: Mapping[str, Any] = {}
+    turns: tuple[Turn, ...] = ()
+    after: tuple[Turn, ...] = ()
+    rules: AnswerRules | None = None
+
+    @property
+    def transcript(self) -> Transcript:
+        """The conversation that an answer continues."""
+        return Transcript(self.question, turns=self.turns, after=self.after, rules=self.rules)
+
+    @property
+    def expects_calls(self) -> bool:
+        """Whether the right answer is a list of calls of its tools."""
+        return self.rules is not None and isinstance(self.answer, str) and calls_in(self.answer) is not None
 
 
 def problem_of(row: Mapping[str, Any], place: str, default_id: str, fields: Fields = USUAL, seed: int = 0) -> Problem:
@@ -73,7 +94,9 @@ def problem_of(row: Mapping[str, Any], place: str, default_id: str, fields: Fiel
     """
     _refuse_images(row, place)
     named = {key.lower(): value for key, value in reversed(list(row.items()))}
-    question, chat = _question(row, named, place, fields)
+    rules = rules_of(named, place)
+    dialogue = dialogue_of(_asked(row, named, place, fields), place, rules is not None)
+    question, reply = _question(row, named, place, fields) if dialogue is None else (dialogue.question, dialogue)
     listed = _given(row, fields.choices, place) if fields.choices else _first(named, CHOICES)
     choices = choices_of(row, listed, place, seed)
     given_id = _given(row, fields.id, place) if fields.id else _first(named, _ID)
@@ -82,10 +105,13 @@ def problem_of(row: Mapping[str, Any], place: str, default_id: str, fields: Fiel
     return Problem(
         id=default_id if given_id is None else str(given_id),
         question="\n".join([*_before(named), question, *lines]),
-        answer=_chosen(row, named, choices, place, fields) if choices else _answer(row, named, chat, place, fields),
+        answer=_chosen(row, named, choices, place, fields) if choices else _answer(row, named, reply, place, fields),
         source="" if source is None else str(source),
         choices=choices.texts if choices else (),
         row=plain(dict(row)),
+        turns=dialogue.turns if dialogue else (),
+        after=dialogue.after if dialogue else (),
+        rules=rules,
     )
 
 
@@ -109,16 +135,21 @@ def _is_media(value: object) -> bool:
     return isinstance(value, bytes) or type(value).__module__.partition(".")[0] == "PIL"
 
 
+def _asked(row: Mapping[str, Any], named: Mapping[str, Any], place: str, fields: Fields) -> object:
+    """Return what a row asks, a text or the turns of a conversation; None if it asks nothing."""
+    question = _given(row, fields.question, place) if fields.question else _first(named, QUESTIONS)
+    return _first(named, CONVERSATIONS) if question is None else question
+
+
 def _question(row: Mapping[str, Any], named: Mapping[str, Any], place: str, fields: Fields) -> tuple[str, Chat | None]:
     """Return the question of a row, and the conversation that it ends, if it is one."""
-    question = _given(row, fields.question, place) if fields.question else _first(named, QUESTIONS)
-    turns = _first(named, CONVERSATIONS)
+    question = _asked(row, named, place, fields)
     if isinstance(named.get("content"), str) and "role" in named and question is named["content"]:
         raise DataError(
             f"{place}: this is one turn of a conversation: put all turns of a conversation into one row, as "
             '{"messages": […]}'
         )
-    chat = chat_of(question, place) or (chat_of(turns, place) if question is None or question is turns else None)
+    chat = chat_of(question, place)
     if chat is not None:
         question = chat.question
     if not isinstance(question, str) or not question.strip():
@@ -155,11 +186,18 @@ def _before(named: Mapping[str, Any]) -> list[str]:
 
 
 def _answer(
-    row: Mapping[str, Any], named: Mapping[str, Any], chat: Chat | None, place: str, fields: Fields
+    row: Mapping[str, Any], named: Mapping[str, Any], reply: Chat | Dialogue | None, place: str, fields: Fields
 ) -> str | Reference | None:
-    """Return the answer, else the last box of ``solution`` (MATH, Minerva) or of the reply in a conversation."""
+    """Return the answer, else the last box of ``solution`` (MATH, Minerva) or of the reply in a conversation.
+
+    If the row has tools, the answer may be calls of them.
+    """
     answer = _given(row, fields.answer, place) if fields.answer else _first(named, _ANSWER)
-    solution = named.get("solution") or (chat and chat.reply)
+    if named.get("tools"):
+        calls = reply.calls if answer is None and isinstance(reply, Dialogue) else answer
+        if (expected := expected_calls(calls, place)) is not None:
+            return expected
+    solution = named.get("solution") or (reply and reply.reply)
     if answer is None and isinstance(solution, str):
         answer = extract_answer(solution)
     texts = _texts(answer)

@@ -4,14 +4,13 @@ from arbiter.actors.seeds import sample_seed
 from arbiter.config.config import Config
 from arbiter.data.problems import Problem
 from arbiter.protocols.messages import Task
-from arbiter.protocols.records import Transcript
 
 
 def make_task(config: Config, problem: Problem, sample: int = 0) -> Task:
     """Return the ring's task for ``problem`` and the sample with the number ``sample``."""
     return Task(
         id=problem.id,
-        transcript=Transcript(problem.question),
+        transcript=problem.transcript,
         policy=config.policy(),
         limits=config.problem_limits(),
         sampling=config.problem_sampling(),

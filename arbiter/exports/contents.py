@@ -10,6 +10,7 @@ from arbiter.config.run_tables import RunType
 from arbiter.exports.spans import CallSpan, ProblemSpan, Spans
 from arbiter.grading import Grade
 from arbiter.grading.answers import Reference
+from arbiter.log.explain import turn_lines
 from arbiter.log.history import Key, ProblemHistory, histories
 from arbiter.log.run import Run, grades_in
 from arbiter.log.timing import step_times
@@ -113,7 +114,10 @@ def _problem(history: ProblemHistory, grade: Graded | None, calls: list[Json]) -
     return _known(
         id=history.key[0],
         sample=history.key[1] or None,
+        tools=[tool.name for tool in history.task.rules.tools] if history.task.rules else None,
+        turns=turn_lines(history.task.turns) or None,
         question=history.task.question,
+        after=turn_lines(history.task.after) or None,
         given=[{"author": step.author, "text": step.text} for step in history.task.steps] or None,
         begin=history.start.mono,
         end=history.ended and history.ended.mono,
@@ -164,6 +168,9 @@ def _candidate(candidate: Candidate) -> Json:
         stop_reason=candidate.stop_reason,
         tokens=candidate.usage.completion_tokens,
         score=candidate.score,
+        calls=[{"name": call.name, "arguments": call.arguments} for call in candidate.calls] or None,
+        valid=candidate.valid,
+        violation=candidate.violation,
     )
 
 

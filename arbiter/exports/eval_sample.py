@@ -2,6 +2,7 @@
 
 import msgspec
 
+from arbiter.exports.eval_tools import calls_of, messages_of
 from arbiter.exports.eval_transcript import EvalTranscript
 from arbiter.exports.eval_usage import EvalModels, Json, identifier, known, moment, usage_of, usages
 from arbiter.exports.files import safe_name
@@ -9,7 +10,7 @@ from arbiter.grading.answers import Reference
 from arbiter.log.history import ProblemHistory
 from arbiter.log.timing import step_times
 from arbiter.protocols.events import Graded
-from arbiter.protocols.records import FinishReason, StepRecord, Usage
+from arbiter.protocols.records import FinishReason, StepRecord, Turn, Usage
 
 SCORER = "arbiter"
 """The name of the score that holds the grade."""
@@ -55,24 +56,23 @@ def sample(history: ProblemHistory, grade: Graded | None, models: EvalModels, ru
 
 
 def _given(history: ProblemHistory, name: str) -> list[Json]:
-    """Return the messages before the first step: earlier turns, the question, and the steps given with it."""
-    texts = [(turn.role, turn.text) for turn in history.task.turns]
-    texts += [("user", history.task.question), *(("assistant", step.text) for step in history.task.steps)]
-    return [
-        {"id": identifier(name, "given", number), "role": role, "content": text, "source": "input"}
-        for number, (role, text) in enumerate(texts)
-    ]
+    """Return the messages before the first step: the conversation with the question, and the steps given with it."""
+    task = history.task
+    steps = (Turn("assistant", step.text) for step in task.steps)
+    messages = messages_of((*task.turns, Turn("user", task.question), *task.after, *steps))
+    return [{"id": identifier(name, "given", number), **message} for number, message in enumerate(messages)]
 
 
 def _message(name: str, models: EvalModels, number: int, record: StepRecord) -> Json:
     kept = record.kept
-    return {
-        "id": identifier(name, "step", number),
-        "role": "assistant",
-        "content": kept.text,
-        "source": "generate",
-        "model": models.name(kept.author, kept.target),
-    }
+    return known(
+        id=identifier(name, "step", number),
+        role="assistant",
+        content=kept.content,
+        tool_calls=calls_of(kept.calls),
+        source="generate",
+        model=models.name(kept.author, kept.target),
+    )
 
 
 def _step_facts(number: int, record: StepRecord) -> Json:
@@ -83,6 +83,8 @@ def _step_facts(number: int, record: StepRecord) -> Json:
         author=kept.author,
         target=kept.target or None,
         verdict=record.verdict,
+        valid=kept.valid,
+        draft_violation=None if draft is None else draft.violation,
         score=kept.score,
         draft_score=draft.score if draft is not None and draft is not kept else None,
     )
@@ -98,9 +100,11 @@ def _step(number: int, record: StepRecord) -> Json:
 
 def _output(history: ProblemHistory, records: list[StepRecord], models: EvalModels, name: str) -> Json:
     end, solution, request_counts = history.end, history.solution(), history.request_counts()
-    so_far = history.task.separator.join(record.kept.text for record in records)
+    so_far = history.task.separator.join(record.kept.content for record in records)
     text = so_far if solution is None else solution.text
-    message = {"id": identifier(name, "answer"), "role": "assistant", "content": text, "source": "generate"}
+    calls = calls_of(records[-1].kept.calls) if records else None
+    answer = known(role="assistant", content=text, tool_calls=calls, source="generate")
+    message = {"id": identifier(name, "answer"), **answer}
     usage = sum((counts.usage for role, counts in request_counts.items() if role in ("draft", "target")), Usage())
     return known(
         model=models.run_name,
@@ -119,6 +123,8 @@ def _stop_reason(finish: FinishReason | None) -> str:
             return "unknown"
         case "answered" | "stop":
             return "stop"
+        case "tool_calls":
+            return "tool_calls"
         case _:  # ended by a limit, which the sample names
             return "max_tokens"
 

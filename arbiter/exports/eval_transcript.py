@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from arbiter.exports.eval_tools import calls_of, offered
 from arbiter.exports.eval_usage import EvalModels, Json, identifier, known, moment, usage_of
 from arbiter.exports.files import safe_name
 from arbiter.log.history import CallHistory, ProblemHistory
@@ -9,6 +10,7 @@ from arbiter.log.time_order import time_of
 from arbiter.protocols import events
 from arbiter.protocols.events import Event
 from arbiter.protocols.records import Author
+from arbiter.protocols.tools import content_of
 
 _STOP_REASONS = {"separator": "stop", "end": "stop", "limit": "max_tokens"}
 
@@ -91,13 +93,15 @@ class EvalTranscript:
         cause = self._history.message_of(call)
         output: Json = {"model": model}
         if isinstance(outcome, events.CallGenerated):
-            message = {
-                "id": identifier(self._name, call.id),
-                "role": "assistant",
-                "content": outcome.text,
-                "source": "generate",
-            }
-            choice = {"message": {**message, "model": model}, "stop_reason": _STOP_REASONS[outcome.stop_reason]}
+            message = known(
+                id=identifier(self._name, call.id),
+                role="assistant",
+                content=content_of(outcome.text, outcome.calls),
+                tool_calls=calls_of(outcome.calls),
+                source="generate",
+            )
+            ending = "tool_calls" if outcome.calls else _STOP_REASONS[outcome.stop_reason]
+            choice = {"message": {**message, "model": model}, "stop_reason": ending}
             output |= {"choices": [choice], "usage": usage_of(outcome.cost), "time": outcome.seconds}
         return self._call_event(
             call,
@@ -106,8 +110,7 @@ class EvalTranscript:
             role=call.model,
             input=[],
             input_refs=[(0, self._given + number)] if ahead in (None, "used") else None,  # else it read other steps
-            tools=[],
-            tool_choice="none",
+            **offered(self._history.task.rules),
             config=known(
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,

@@ -2,28 +2,35 @@
 
 Each problem is a trace: a root span, one span per step, and one span per request, with the recorded times. Requests
 follow the GenAI semantic conventions; other attributes start with ``arbiter.``. Spans contain no text of questions,
-steps or answers, and the text of an error only where something failed.
+steps or answers, and the text of an error only where something failed. Of tools and their calls they have the names and
+the ids.
 """
 
 import hashlib
 from collections.abc import Iterator, Mapping
 
+import msgspec
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
 
+from arbiter.exports.called_names import called_names
 from arbiter.log.history import CallHistory, Key, ProblemHistory
 from arbiter.log.run import Run
 from arbiter.log.time_order import time_of
 from arbiter.protocols import events
 from arbiter.protocols.events import Event, Graded
 from arbiter.protocols.records import Model, StepRecord
+from arbiter.protocols.tools import AnswerRules
 
 Value = str | bool | int | float | list[str]
 
 FINISH_REASONS = {"separator": "stop", "end": "stop", "limit": "length"}
 """The convention's finish reasons by stop reason. ``arbiter.stop_reason`` distinguishes a separator from an end."""
+
+_CALLED = "tool_call"
+"""The convention's finish reason of an answer that calls tools."""
 
 _GENERATE, _SCORE = "text_completion", "score"
 
@@ -142,6 +149,7 @@ class _Spans:
                 "gen_ai.request.max_tokens": getattr(cause and cause.payload, "max_tokens", None),
                 "gen_ai.request.temperature": sampling.temperature if generates else None,
                 "gen_ai.request.top_p": sampling.top_p if generates else None,
+                "gen_ai.tool.definitions": _definitions(problem.task.rules) if generates else None,
                 "arbiter.role": call.model,
                 "arbiter.actor": _first(call).actor,
                 "arbiter.call.id": call.id,
@@ -175,13 +183,28 @@ def _response(outcome: events.Outcome | None) -> dict[str, Value]:
             return {
                 **_usage(outcome),
                 "gen_ai.usage.output_tokens": outcome.cost.completion_tokens,
-                "gen_ai.response.finish_reasons": [FINISH_REASONS[outcome.stop_reason]],
+                "gen_ai.response.finish_reasons": [_CALLED if outcome.calls else FINISH_REASONS[outcome.stop_reason]],
+                **_known({"gen_ai.output.messages": _messages(outcome), "arbiter.valid": outcome.valid}),
                 "arbiter.stop_reason": outcome.stop_reason,
             }
         case events.CallScored():
             return {**_usage(outcome), "gen_ai.evaluation.score.value": outcome.value}
         case _:
             return {}
+
+
+def _definitions(rules: AnswerRules | None) -> str | None:
+    """Return the offered tools as the conventions define them, without descriptions and schemas."""
+    tools = [{"type": "function", "name": tool.name} for tool in rules.offered] if rules else []
+    return msgspec.json.encode(tools).decode() if tools else None
+
+
+def _messages(outcome: events.CallGenerated) -> str | None:
+    """Return the calls of a step as the conventions define them, without arguments."""
+    named = zip(outcome.calls, called_names(outcome), strict=True)
+    parts = [{"type": "tool_call", "id": call.id, "name": name} for call, name in named]
+    message = {"role": "assistant", "parts": parts, "finish_reason": _CALLED}
+    return msgspec.json.encode([message]).decode() if parts else None
 
 
 def _usage(outcome: events.CallGenerated | events.CallScored) -> dict[str, Value]:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import DebugAnnotation, TrackEvent
 
+from arbiter.exports.called_names import called_names
 from arbiter.exports.files import replacing
 from arbiter.exports.spans import CallSpan, ProblemSpan, Spans
 from arbiter.exports.tracks import Tracks, ns, number
@@ -145,6 +146,8 @@ def _call_event(problem: ProblemSpan, call: CallSpan) -> TrackEvent:
             "ended": wrong or "answered",
             "stop_reason": getattr(outcome, "stop_reason", None),
             "score": getattr(outcome, "value", None),
+            "calls": ", ".join(called_names(outcome)) or None,
+            "valid": getattr(outcome, "valid", None),
             "prompt_tokens": usage and usage.prompt_tokens,
             "completion_tokens": usage and usage.completion_tokens,
             "waited_seconds": cause and max(0.0, round(call.begin - cause.mono, 6)),

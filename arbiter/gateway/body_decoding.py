@@ -10,7 +10,12 @@ from arbiter.gateway.schemas import (
     ContentPart,
     Extras,
     InputItem,
+    JsonSchema,
+    ReasoningOptions,
+    ResponseFormat,
     StreamOptions,
+    TextFormat,
+    TextOptions,
 )
 from arbiter.protocols.errors import RequestError
 
@@ -26,6 +31,12 @@ _NESTED: dict[str, type[Any]] = {
     "input": InputItem,
     "content": ContentPart,
     "output": ContentPart,
+    "reasoning": ReasoningOptions,
+    "summary": ContentPart,
+    "response_format": ResponseFormat,
+    "json_schema": JsonSchema,
+    "text": TextOptions,
+    "format": TextFormat,
 }
 
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -47,13 +58,9 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "presence_penalty": (0,),
     "previous_response_id": (),
     "prompt": (),
-    "reasoning": ({"summary": "auto"},),
-    "reasoning_effort": (),
-    "response_format": ({"type": "text"},),
     "service_tier": ("auto", "default"),
     "store": (False,),
     "suffix": (),
-    "text": ({"format": {"type": "text"}},),
     "top_logprobs": (0,),
     "truncation": ("disabled",),
     "verbosity": (),
@@ -61,8 +68,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 """Fields that cannot be honoured, with the values that have no effect, besides null and empty ones.
 
-Other values are refused. Settings for the form of reasoning items have no effect, because there
-are no such items.
+Other values are refused. The endpoint has no encrypted reasoning: clients send its text back.
 """
 
 _ASKING_WHEN_EMPTY = ("web_search_options",)  # an empty object switches the search on

@@ -14,6 +14,7 @@ from arbiter.gateway.call_schemas import DeltaCall, MessageCall, delta_calls, me
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.error_responses import answer
 from arbiter.gateway.middleware import after
+from arbiter.gateway.reasoning import Thoughts
 from arbiter.gateway.request_mapping import chat_tasks, number_of_answers
 from arbiter.gateway.response_schemas import (
     Finish,
@@ -21,7 +22,6 @@ from arbiter.gateway.response_schemas import (
     SolutionReport,
     TokenUsage,
     finish_of,
-    usage_of,
 )
 from arbiter.gateway.schemas import ChatBody
 from arbiter.gateway.spend_caps import at_cap, is_capped
@@ -31,11 +31,12 @@ from arbiter.protocols.records import Solution
 
 
 class AnswerMessage(msgspec.Struct, frozen=True):
-    """The answer of the models."""
+    """The answer of the models. ``content`` is null if the answer has only calls, or ends within its thought."""
 
     content: str | None
     role: Literal["assistant"] = "assistant"
     refusal: str | None = None
+    reasoning_content: str | msgspec.UnsetType = msgspec.UNSET
     tool_calls: list[MessageCall] | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -62,10 +63,11 @@ class ChatCompletion(msgspec.Struct, frozen=True):
 
 
 class Delta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The text or the calls that a chunk adds."""
+    """The text, the thought or the calls that a chunk adds."""
 
     role: str | None = None
     content: str | None = None
+    reasoning_content: str | None = None
     tool_calls: list[DeltaCall] | None = None
 
 
@@ -81,8 +83,9 @@ class ChunkChoice(msgspec.Struct, frozen=True):
 class ChatChunk(msgspec.Struct, frozen=True, omit_defaults=True):
     """A chunk of a streamed answer.
 
-    The first chunk of each choice has the role. One chunk follows per step of a choice, and one for its end. The
-    last one has the usage if requested. ``arbiter`` is about the chunk's choice.
+    The first chunk of each choice has the role. One chunk follows per step of a choice, and one for its end. A step
+    with the end of a thought has two, for the thought and for the rest. The last chunk has the usage if requested.
+    ``arbiter`` is about the chunk's choice.
     """
 
     id: str
@@ -100,21 +103,24 @@ async def chat_completions(context: GatewayContext, request: Request, raw: bytes
     context.admission.enter_rest(after(request), number_of_answers(context, 1, body.n))
     tasks = at_cap(request, chat_tasks(context, body))
     reporter = Reporter(body.arbiter, context.costs.prices, is_capped(request))
+    thoughts = Thoughts(context, body, tasks[0])
     if body.stream:
         answers = await answer_streams(context, request, tasks)
-        return EventStream(_chunks(body, tasks, answers, reporter), context.patience, answers.forward)
+        return EventStream(_chunks(body, tasks, answers, reporter, thoughts), context.patience, answers.forward)
     solutions = await solutions_of(context, request, tasks)
     reports = [reporter.whole(solution) for solution in solutions]
-    choices = [ChatChoice(_message(solution), finish_of(solution), index) for index, solution in enumerate(solutions)]
+    choices = [
+        ChatChoice(_message(solution, thoughts), finish_of(solution), index) for index, solution in enumerate(solutions)
+    ]
     whole = reports[0]
     if len(choices) > 1:
         choices = [replace(choice, arbiter=reports[choice.index]) for choice in choices]
         whole = reporter.all_of(solutions)
-    return answer(ChatCompletion(_name(tasks[0]), _now(), body.model, choices, usage_of(solutions), whole))
+    return answer(ChatCompletion(_name(tasks[0]), _now(), body.model, choices, thoughts.usage(solutions), whole))
 
 
 async def _chunks(
-    body: ChatBody, tasks: list[Task], answers: AnswerStreams, reporter: Reporter
+    body: ChatBody, tasks: list[Task], answers: AnswerStreams, reporter: Reporter, thoughts: Thoughts
 ) -> AsyncIterator[bytes]:
     name, created, model = _name(tasks[0]), _now(), body.model
     solutions: list[Solution] = []
@@ -124,21 +130,28 @@ async def _chunks(
 
     for index in range(len(tasks)):
         yield chunk([ChunkChoice(Delta("assistant", ""), index=index)])
-    async for index, part in answers.parts():
-        if part.text or part.step:
+    async for index, reasoning, part in thoughts.parts(answers.parts()):
+        adds_content = bool(part.text or (part.step and part.step.kept.calls))
+        if reasoning:
+            extra = None if adds_content else reporter.step(part.step)
+            yield chunk([ChunkChoice(Delta(reasoning_content=reasoning), index=index)], arbiter=extra)
+        if adds_content or (part.step and not reasoning):
             yield chunk([ChunkChoice(_delta(part), index=index)], arbiter=reporter.step(part.step))
         if part.solution is not None:
             solutions.append(part.solution)
             yield chunk([ChunkChoice(Delta(), finish_of(part.solution), index)], arbiter=reporter.ended(part.solution))
     if body.stream_options and body.stream_options.include_usage:
-        yield chunk([], usage=usage_of(solutions))
+        yield chunk([], usage=thoughts.usage(solutions))
     yield DONE
 
 
-def _message(solution: Solution) -> AnswerMessage:
-    if not solution.tool_calls:
-        return AnswerMessage(solution.text)
-    return AnswerMessage(solution.text or None, tool_calls=message_calls(solution))
+def _message(solution: Solution, thoughts: Thoughts) -> AnswerMessage:
+    reasoning, content = thoughts.divided(solution)
+    if solution.tool_calls:
+        message = AnswerMessage(content or None, tool_calls=message_calls(solution))
+    else:
+        message = AnswerMessage(content)
+    return replace(message, reasoning_content=reasoning) if reasoning else message
 
 
 def _delta(part: AnswerPart) -> Delta:

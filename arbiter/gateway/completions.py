@@ -13,6 +13,7 @@ from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.detokenizer import Detokenizer
 from arbiter.gateway.error_responses import answer
 from arbiter.gateway.middleware import after
+from arbiter.gateway.reasoning import Thoughts
 from arbiter.gateway.request_mapping import completion_tasks, number_of_answers
 from arbiter.gateway.response_schemas import (
     Finish,
@@ -20,7 +21,6 @@ from arbiter.gateway.response_schemas import (
     SolutionReport,
     TokenUsage,
     finish_of,
-    usage_of,
 )
 from arbiter.gateway.schemas import CompletionBody
 from arbiter.gateway.spend_caps import at_cap, is_capped
@@ -61,15 +61,16 @@ async def completions(context: GatewayContext, request: Request, raw: bytes) -> 
     prompts = await _prompts(context.detokenizer, body)
     context.admission.enter_rest(after(request), number_of_answers(context, len(prompts), body.n))
     tasks = at_cap(request, completion_tasks(context, body, prompts))
+    thoughts = Thoughts(context, body, tasks[0])
     if body.stream:
         answers = await answer_streams(context, request, tasks)
-        return EventStream(_chunks(body, tasks, answers, reporter), context.patience, answers.forward)
+        return EventStream(_chunks(body, tasks, answers, reporter, thoughts), context.patience, answers.forward)
     solutions = await solutions_of(context, request, tasks)
     choices = [
         CompletionChoice(solution.text, index, finish_of(solution), arbiter=reporter.whole(solution))
         for index, solution in enumerate(solutions)
     ]
-    return answer(Completion(_name(tasks), int(time.time()), body.model, choices, usage_of(solutions)))
+    return answer(Completion(_name(tasks), int(time.time()), body.model, choices, thoughts.usage(solutions)))
 
 
 async def _prompts(detokenizer: Detokenizer, body: CompletionBody) -> list[str]:
@@ -91,7 +92,7 @@ async def _prompts(detokenizer: Detokenizer, body: CompletionBody) -> list[str]:
 
 
 async def _chunks(
-    body: CompletionBody, tasks: list[Task], answers: AnswerStreams, reporter: Reporter
+    body: CompletionBody, tasks: list[Task], answers: AnswerStreams, reporter: Reporter, thoughts: Thoughts
 ) -> AsyncIterator[bytes]:
     """Yield the chunks of all answers, each as soon as its text is final."""
     name, created = _name(tasks), int(time.time())
@@ -105,7 +106,7 @@ async def _chunks(
         choice = CompletionChoice(part.text, index, ended, arbiter=extra)
         yield event(Completion(name, created, body.model, [choice]))
     if body.stream_options and body.stream_options.include_usage:
-        yield event(Completion(name, created, body.model, [], usage_of(solutions)))
+        yield event(Completion(name, created, body.model, [], thoughts.usage(solutions)))
     yield DONE
 
 

@@ -72,6 +72,7 @@ class Costs(Collector):
         yield estimate
         outcomes = {name: getattr(sums, name) for name in ("measured", "failed", "displaced", "skipped")}
         yield _counter("shadows", "Answered questions drawn for the target alone, by outcome", "outcome", outcomes)
+        yield GaugeMetricFamily("arbiter_shadows_running", "Shadows that are being solved", value=self.shadows.running)
         costs = {name: getattr(sums, name) for name in ("answers", "estimated", "target_alone", "spent")}
         text = "Costs of measured shadows: of their answers, of the target alone (estimated, measured), of all shadows"
         yield _counter("shadow_cost", text, "kind", costs)

@@ -15,6 +15,7 @@ from arbiter.gateway.schemas import ChatBody, CompletionBody, ResponseBody
 Json = dict[str, Any]
 
 _BODIES = (ChatBody, CompletionBody, ResponseBody)
+_NESTED = ("Extras", "JsonSchema", "ReasoningOptions", "ResponseFormat", "StreamOptions", "TextFormat", "TextOptions")
 _NOTHING: Json = {"enum": empty_values("unknown")}
 _TEMPLATE = "#/components/schemas/{name}"
 _REFUSALS = {
@@ -45,7 +46,7 @@ def document(version: str) -> Json:
                 "description": "Not supported: only values without an effect are accepted.",
             }
         schemas[body.__name__]["additionalProperties"] = _NOTHING
-    for name in ("Extras", "StreamOptions"):
+    for name in _NESTED:
         schemas[name]["additionalProperties"] = _NOTHING
     for name in ("ChatMessage", "InputItem", "ContentPart"):  # the further fields of an earlier answer are not read
         del schemas[name]["additionalProperties"]

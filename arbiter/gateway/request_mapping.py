@@ -8,9 +8,12 @@ from typing import Any, cast
 from msgspec.structs import replace
 
 from arbiter.actors.seeds import sample_seed
+from arbiter.data.conversation import Message
+from arbiter.gateway.answer_format import schema_field, schema_of
 from arbiter.gateway.call_schemas import add_call, calls_and_thought, result_of
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.error_responses import closing
+from arbiter.gateway.reasoning_items import add_thought, thought_of
 from arbiter.gateway.schemas import (
     ChatBody,
     ChatMessage,
@@ -22,13 +25,15 @@ from arbiter.gateway.schemas import (
     ResponseBody,
 )
 from arbiter.library.arbiter import Arbiter
-from arbiter.library.conversation import Message
 from arbiter.library.questions import Overrides, Question
 from arbiter.protocols.errors import ClosedError, ConfigError, DataError, RequestError
 from arbiter.protocols.messages import Task
+from arbiter.protocols.tools import Effort
 
 _NONE = Extras()
-_TOOL_FIELD = re.compile(r"tools(?:\[\d+\])?|tool_choice")  # at the beginning of an error
+_FIELD = re.compile(  # at the beginning of an error
+    r"tools(?:\[\d+\])?|tool_choice|reasoning[._]effort|text\.format\.schema|response_format\.json_schema\.schema"
+)
 _TEXTS = ("text", "input_text", "output_text")
 _OTHER_PARTS = ("image_url", "input_audio", "file", "file_id", "detail")
 _CONTENTS = ("function_call", "audio", "images")
@@ -53,7 +58,7 @@ def chat_tasks(context: GatewayContext, body: ChatBody) -> list[Task]:
         raise RequestError("max_tokens and max_completion_tokens differ: send only one of them", param="max_tokens")
     question = [_message(message, f"messages[{index}]") for index, message in enumerate(body.messages)]
     most = body.max_completion_tokens or body.max_tokens
-    task = _task(context.arbiter, question, _overrides(context, body, most, body.stop, body.seed))
+    task = _task(context.arbiter, question, _overrides(context, body, most, body.stop, body.seed), body)
     return _samples(task, body.n)
 
 
@@ -63,24 +68,40 @@ def completion_tasks(context: GatewayContext, body: CompletionBody, prompts: Seq
     Raises ``RequestError``.
     """
     overrides = _overrides(context, body, body.max_tokens, body.stop, body.seed)
-    tasks = [_task(context.arbiter, prompt, overrides) for prompt in prompts]
+    tasks = [_task(context.arbiter, prompt, overrides, body) for prompt in prompts]
     return [sample for task in tasks for sample in _samples(task, body.n)]
 
 
 def response_task(context: GatewayContext, body: ResponseBody) -> Task:
     """Return the task of a ``/v1/responses`` body. Raises ``RequestError``."""
     question = _conversation(body.input, body.instructions)
-    return _task(context.arbiter, question, _overrides(context, body, body.max_output_tokens, None, None))
+    overrides = _overrides(context, body, body.max_output_tokens, None, None)
+    return _task(context.arbiter, question, overrides, body)
 
 
-def _task(arbiter: Arbiter, question: Question, overrides: Overrides) -> Task:
+def _task(arbiter: Arbiter, question: Question, overrides: Overrides, body: CommonBody) -> Task:
     try:
         return arbiter.task(question, **overrides)
     except ClosedError as error:
         raise closing() from error
     except (ConfigError, DataError) as error:
-        field = _TOOL_FIELD.match(str(error))
-        raise RequestError(str(error), code="invalid_value", param=field[0] if field else None) from error
+        message = _with_field(str(error), body)
+        raise RequestError(message, code="invalid_value", param=named_field(message)) from error
+
+
+def named_field(error: str) -> str | None:
+    """Return the field that the text of an error begins with; None if it begins with no field."""
+    field = _FIELD.match(error)
+    return field[0] if field else None
+
+
+def _with_field(error: str, body: CommonBody) -> str:
+    """Return an error that begins with the name of an override, with the path of its field in place of the name."""
+    effort = "reasoning.effort" if isinstance(body, ResponseBody) else "reasoning_effort"
+    for name, field in (("reasoning_effort", effort), ("schema", schema_field(body))):
+        if error.startswith(f"{name}:"):
+            return field + error.removeprefix(name)
+    return error
 
 
 def _samples(task: Task, number: int | None) -> list[Task]:
@@ -125,6 +146,8 @@ def _overrides(
         "deadline": _narrower(limits.deadline, extras.deadline),
         "stop": (stop,) if isinstance(stop, str) else stop,
         "tags": _tags(body, extras),
+        "reasoning_effort": _effort(body),
+        "schema": schema_of(body),
         **({} if isinstance(body, CompletionBody) else _tools(body)),
     }
     return cast("Overrides", {name: value for name, value in given.items() if value is not None})
@@ -134,16 +157,40 @@ def _tools(body: CommonBody) -> dict[str, Any]:
     return {name: getattr(body, name, None) for name in ("tools", "tool_choice", "parallel_tool_calls")}
 
 
+def _effort(body: CommonBody) -> Effort | None:
+    """Return the effort that a request asks for.
+
+    Raises ``RequestError`` if it asks for a summary in a form that nothing writes.
+    """
+    if isinstance(body, ChatBody):
+        return body.reasoning_effort
+    options = body.reasoning if isinstance(body, ResponseBody) else None
+    if options is None:
+        return None
+    for name, summary in (("summary", options.summary), ("generate_summary", options.generate_summary)):
+        if summary in ("concise", "detailed"):
+            raise RequestError(
+                f"reasoning.{name}: {summary!r} cannot be honoured, because no model writes summaries: reasoning items "
+                'have the whole thought in their content. Leave it out, or send "auto"',
+                code="unsupported_parameter",
+                param=f"reasoning.{name}",
+            )
+    return options.effort
+
+
 def _conversation(items: str | Sequence[InputItem], instructions: str | None) -> Question:
     messages: list[dict[str, Any]] = [] if instructions is None else [{"role": "system", "content": instructions}]
     if isinstance(items, str):
         return [*messages, {"role": "user", "content": items}]
+    thought = ""
     for index, item in enumerate(items):
         path = f"input[{index}]"
-        if item.type == "reasoning":  # what a model thought before an earlier answer is no part of the conversation
+        if item.type == "reasoning":
+            thought = thought_of(item)
             continue
         if item.type == "function_call":
             add_call(messages, item, path)
+            thought = _with_thought(messages, thought)
             continue
         if item.type == "function_call_output":
             messages.append(result_of(item, _text(item.output, path, "tool", "output"), path))
@@ -152,7 +199,18 @@ def _conversation(items: str | Sequence[InputItem], instructions: str | None) ->
             raise _refused(f"{path}.type", f"an item of the type {item.type!r}")
         role = _role(item.role, path)
         messages.append({"role": role, "content": _text(item.content, path, role)})
+        thought = _with_thought(messages, thought)
     return messages
+
+
+def _with_thought(messages: list[dict[str, Any]], thought: str) -> str:
+    """Add a thought to the last message, which followed it. Return the thought that waits for the next one: none.
+
+    Only the assistant thinks: before the message of another role, a thought is left out.
+    """
+    if thought and messages[-1]["role"] == "assistant":
+        add_thought(messages, thought)
+    return ""
 
 
 def _message(message: ChatMessage, path: str) -> Message:

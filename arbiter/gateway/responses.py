@@ -1,7 +1,7 @@
 """``POST /v1/responses``: nothing is stored, so each request must contain its whole conversation."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import count
 from typing import Any, Literal
 
@@ -13,9 +13,11 @@ from arbiter.gateway.body_decoding import read
 from arbiter.gateway.call_schemas import CallItem, call_items
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.error_responses import answer, shape
+from arbiter.gateway.reasoning import Thoughts
+from arbiter.gateway.reasoning_items import Emit, ReasoningEvents, ReasoningItem, ReasoningText
 from arbiter.gateway.request_mapping import response_task
-from arbiter.gateway.response_schemas import ModelUsage, Reporter, SolutionReport, finish_of, usage_of
-from arbiter.gateway.schemas import ResponseBody
+from arbiter.gateway.response_schemas import ModelUsage, Reporter, SolutionReport, finish_of
+from arbiter.gateway.schemas import ReasoningOptions, ResponseBody, TextOptions
 from arbiter.gateway.spend_caps import at_cap, is_capped
 from arbiter.gateway.streaming import AnswerStreams, EventStream, answer_streams, event, solutions_of
 from arbiter.protocols.errors import RequestError
@@ -25,13 +27,12 @@ from arbiter.protocols.records import Solution
 Status = Literal["in_progress", "completed", "incomplete", "failed"]
 
 
-class OutputText(msgspec.Struct, frozen=True):
+class OutputText(msgspec.Struct, frozen=True, tag_field="type", tag="output_text"):
     """The text of an answer."""
 
     text: str
     annotations: list[str] = []
     logprobs: list[str] = []
-    type: Literal["output_text"] = "output_text"
 
 
 class OutputMessage(msgspec.Struct, frozen=True, tag_field="type", tag="message"):
@@ -51,7 +52,7 @@ class InputDetails(msgspec.Struct, frozen=True):
 
 
 class OutputDetails(msgspec.Struct, frozen=True):
-    """The part of the output tokens that are in no kept step (``rejected_tokens``)."""
+    """Parts of the output tokens: of steps that are wholly a thought, and in no kept step (``rejected_tokens``)."""
 
     reasoning_tokens: int = 0
     rejected_tokens: int = 0
@@ -81,7 +82,7 @@ class ResponseError(msgspec.Struct, frozen=True):
     code: str
 
 
-OutputItem = OutputMessage | CallItem
+OutputItem = ReasoningItem | OutputMessage | CallItem
 
 
 class Response(msgspec.Struct, frozen=True):
@@ -103,6 +104,8 @@ class Response(msgspec.Struct, frozen=True):
     user: str | None = None
     arbiter: SolutionReport | None = None
     object: Literal["response"] = "response"
+    reasoning: ReasoningOptions | None = None
+    text: TextOptions | None = None
     parallel_tool_calls: bool = False
     tool_choice: str | dict[str, Any] = "none"
     tools: list[dict[str, Any]] = []
@@ -119,7 +122,7 @@ class ResponseEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     sequence_number: int
     response: Response | None = None
     item: OutputItem | None = None
-    part: OutputText | None = None
+    part: OutputText | ReasoningText | None = None
     item_id: str | None = None
     output_index: int | None = None
     content_index: int | None = None
@@ -139,14 +142,17 @@ async def responses(context: GatewayContext, request: Request, raw: bytes) -> Ht
     body = read(raw, ResponseBody)
     (task,) = at_cap(request, [response_task(context, body)])
     reporter = Reporter(body.arbiter, context.costs.prices, is_capped(request))
+    thoughts = Thoughts(context, body, task)
     if body.stream:
         answers = await answer_streams(context, request, [task])
-        return EventStream(_events(body, task, answers, reporter), context.patience, answers.forward)
+        return EventStream(_events(body, task, answers, reporter, thoughts), context.patience, answers.forward)
     (solution,) = await solutions_of(context, request, [task])
-    return answer(_ended(_begun(body, task), task, solution, reporter))
+    return answer(_ended(_begun(body, task), task, solution, reporter, thoughts))
 
 
-async def _events(body: ResponseBody, task: Task, answers: AnswerStreams, reporter: Reporter) -> AsyncIterator[bytes]:
+async def _events(
+    body: ResponseBody, task: Task, answers: AnswerStreams, reporter: Reporter, thoughts: Thoughts
+) -> AsyncIterator[bytes]:
     """Yield the events in the order that clients of this API expect, with one text delta per step."""
     numbers, begun, text = count(), _begun(body, task), ""
 
@@ -155,16 +161,15 @@ async def _events(body: ResponseBody, task: Task, answers: AnswerStreams, report
 
     yield emit("created", response=begun)
     yield emit("in_progress", response=begun)
-    message = _MessageEvents(emit, _item(task))
+    said = _AnswerEvents(emit, task, thoughts)
     try:
-        async for _, part in answers.parts():
+        async for _, reasoning, part in thoughts.parts(answers.parts()):
             text += part.text
-            extra = reporter.step(part.step)
-            for data in message.added(part.text, extra):
+            for data in said.added(reasoning, part.text, reporter.step(part.step)):
                 yield data
             if part.solution is not None:
-                ended = _ended(begun, task, part.solution, reporter, message.is_open)
-                for data in (*message.done(text, ended.output), *_call_events(emit, ended.output)):
+                ended = _ended(begun, task, part.solution, reporter, thoughts, said.has_message)
+                for data in (*said.done(text, ended.output), *_call_events(emit, ended.output)):
                     yield data
                 yield emit(ended.status, response=ended)
     except RequestError as error:
@@ -173,12 +178,60 @@ async def _events(body: ResponseBody, task: Task, answers: AnswerStreams, report
         yield emit("failed", response=msgspec.structs.replace(begun, status="failed", error=failed))
 
 
-Emit = Callable[..., bytes]
-"""Makes an event of a kind, with fields."""
+class _AnswerEvents:
+    """The events of the thought and of the text of an answer.
+
+    The record of a step goes with the text that the step adds. One that adds none, before it is known whether the
+    answer has a thought, goes with the next text.
+    """
+
+    def __init__(self, emit: Emit, task: Task, thoughts: Thoughts) -> None:
+        self._reasoning = ReasoningEvents(emit, _reasoning_item(task))
+        self._message = _MessageEvents(emit, _item(task))
+        self._may_think = thoughts.are_separate
+        self._waiting: list[SolutionReport] = []
+
+    @property
+    def has_message(self) -> bool:
+        """Whether the message has begun, or must: there are records for it."""
+        return self._message.is_open or bool(self._waiting)
+
+    def added(self, reasoning: str, content: str, extra: SolutionReport | None) -> Iterator[bytes]:
+        """Yield the events for further text, and for the record of a step."""
+        if reasoning:
+            yield from self._flushed(self._reasoning)
+            yield from self._reasoning.added(reasoning, None if content else extra)
+        if content:
+            yield from self._reasoning.done()
+            self._message.index = int(self._reasoning.has_begun)
+            yield from self._flushed(self._message)
+            yield from self._message.added(content, extra)
+        elif extra is not None and not reasoning:
+            if self._message.is_open or not self._may_think:
+                yield from self._message.added("", extra)
+            elif self._reasoning.has_begun:
+                yield from self._reasoning.added("", extra)
+            else:
+                self._waiting.append(extra)
+
+    def done(self, text: str, output: Sequence[OutputItem]) -> Iterator[bytes]:
+        """Yield the events for the end of the answer, whose items are ``output``."""
+        for index, item in enumerate(output):
+            if isinstance(item, ReasoningItem):
+                yield from self._reasoning.done(item.status)
+            elif isinstance(item, OutputMessage):
+                self._message.index = index
+                yield from self._flushed(self._message)
+                yield from self._message.done(text, item)
+
+    def _flushed(self, events: "ReasoningEvents | _MessageEvents") -> Iterator[bytes]:
+        for extra in self._waiting:
+            yield from events.added("", extra)
+        self._waiting = []
 
 
 class _MessageEvents:
-    """The events of the text of an answer.
+    """The events of the text of an answer, which is the item ``index`` of the output.
 
     Its item begins with the first text or record of a step, or with the end of an empty answer. ``is_open`` says
     whether it has begun.
@@ -187,7 +240,7 @@ class _MessageEvents:
     def __init__(self, emit: Emit, name: str) -> None:
         self._emit = emit
         self._name = name
-        self._path = {"item_id": name, "output_index": 0, "content_index": 0}
+        self.index = 0
         self.is_open = False
 
     def added(self, text: str, extra: SolutionReport | None) -> Iterator[bytes]:
@@ -196,20 +249,22 @@ class _MessageEvents:
             yield from self._open()
             yield self._emit("output_text.delta", delta=text, logprobs=[], arbiter=extra, **self._path)
 
-    def done(self, text: str, output: Sequence[OutputItem]) -> Iterator[bytes]:
-        """Yield the events for the end of the text, if the ``output`` has one."""
-        item = output[0]
-        if not isinstance(item, OutputMessage):
-            return
+    def done(self, text: str, item: OutputMessage) -> Iterator[bytes]:
+        """Yield the events for the end of the text, whose message is ``item``."""
         yield from self._open()
         yield self._emit("output_text.done", text=text, logprobs=[], **self._path)
         yield self._emit("content_part.done", part=OutputText(text), **self._path)
-        yield self._emit("output_item.done", item=item, output_index=0)
+        yield self._emit("output_item.done", item=item, output_index=self.index)
+
+    @property
+    def _path(self) -> dict[str, Any]:
+        return {"item_id": self._name, "output_index": self.index, "content_index": 0}
 
     def _open(self) -> Iterator[bytes]:
         if not self.is_open:
             self.is_open = True
-            yield self._emit("output_item.added", item=OutputMessage(self._name, "in_progress", []), output_index=0)
+            item = OutputMessage(self._name, "in_progress", [])
+            yield self._emit("output_item.added", item=item, output_index=self.index)
             yield self._emit("content_part.added", part=OutputText(""), **self._path)
 
 
@@ -239,6 +294,8 @@ def _begun(body: ResponseBody, task: Task) -> Response:
         temperature=task.sampling.temperature,
         top_p=task.sampling.top_p,
         user=body.user,
+        reasoning=body.reasoning,
+        text=body.text,
         **_tools_of(body),
     )
 
@@ -252,28 +309,51 @@ def _tools_of(body: ResponseBody) -> dict[str, Any]:
 
 
 def _ended(
-    begun: Response, task: Task, solution: Solution, reporter: Reporter, is_text_begun: bool = False
+    begun: Response,
+    task: Task,
+    solution: Solution,
+    reporter: Reporter,
+    thoughts: Thoughts,
+    is_text_begun: bool = False,
 ) -> Response:
-    """Return the answer. An answer of calls alone has a message, without text, if its events were sent already."""
-    is_whole, usage = finish_of(solution) != "length", usage_of([solution])
-    status: Status = "completed" if is_whole else "incomplete"
-    calls, text = call_items(solution), solution.text
-    said = [OutputMessage(_item(task), status, [OutputText(text)])] if text or is_text_begun or not calls else []
+    """Return the answer. One of calls alone has a message, without text, if its events were sent already."""
+    is_whole, usage = finish_of(solution) != "length", thoughts.usage([solution])
+    status: Literal["completed", "incomplete"] = "completed" if is_whole else "incomplete"
     return msgspec.structs.replace(
         begun,
         status=status,
-        output=[*said, *calls],
+        output=[*_said(task, solution, thoughts, status, is_text_begun), *call_items(solution)],
         usage=ResponseUsage(
             usage.prompt_tokens,
             usage.completion_tokens,
             usage.total_tokens,
             InputDetails(usage.prompt_tokens_details.cached_tokens),
-            OutputDetails(0, usage.completion_tokens_details.rejected_prediction_tokens),
+            OutputDetails(
+                usage.completion_tokens_details.reasoning_tokens,
+                usage.completion_tokens_details.rejected_prediction_tokens,
+            ),
             usage.arbiter,
         ),
         incomplete_details=None if is_whole else Reason(),
         arbiter=reporter.whole(solution),
     )
+
+
+def _said(
+    task: Task, solution: Solution, thoughts: Thoughts, status: Literal["completed", "incomplete"], is_begun: bool
+) -> Iterator[OutputItem]:
+    """Yield the thought and the message of an answer. One that a limit cut within its thought has no message."""
+    reasoning, content = thoughts.divided(solution)
+    if reasoning:
+        ended = status if content is None else "completed"
+        yield ReasoningItem(_reasoning_item(task), ended, [ReasoningText(reasoning)])
+    is_cut = content is None and status == "incomplete"
+    if content or is_begun or not (solution.tool_calls or is_cut):
+        yield OutputMessage(_item(task), status, [OutputText(content or "")])
+
+
+def _reasoning_item(task: Task) -> str:
+    return f"rs_{task.id}"
 
 
 def _item(task: Task) -> str:

@@ -1,8 +1,11 @@
 """The request bodies: OpenAI's fields, both supported ones and those accepted only with values without an effect."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
+
+from arbiter.config.serve_tables import Reasoning
+from arbiter.protocols.tools import Effort
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
@@ -11,6 +14,7 @@ Texts = dict[Annotated[str, msgspec.Meta(max_length=64)], Annotated[str, msgspec
 Metadata = Annotated[Texts, msgspec.Meta(max_length=16)]
 Stop = Annotated[str, msgspec.Meta(min_length=1)]
 Stops = Annotated[list[Stop], msgspec.Meta(max_length=4)]
+Summary = Literal["auto", "concise", "detailed"]
 Tokens = Annotated[list[Annotated[int, msgspec.Meta(ge=0)]], msgspec.Meta(min_length=1)]
 
 
@@ -22,8 +26,8 @@ class Extras(RequestBody, frozen=True, kw_only=True):
     """The field ``arbiter``: settings without an OpenAI field.
 
     ``threshold`` is that of the run type. ``max_steps``, ``step_tokens`` and ``deadline`` (in seconds) are limits; they
-    can only lower the server's limits. With ``steps``, the answer has the records of its steps. ``tags`` are recorded
-    in the log.
+    can only lower the server's limits. With ``steps``, the answer has the records of its steps. ``reasoning`` says
+    where its thought goes. ``tags`` are recorded in the log.
     """
 
     threshold: float | None = None
@@ -31,6 +35,7 @@ class Extras(RequestBody, frozen=True, kw_only=True):
     step_tokens: Count | None = None
     deadline: Annotated[float, msgspec.Meta(gt=0)] | None = None
     steps: bool | None = None
+    reasoning: Reasoning | None = None
     tags: Metadata | None = None
 
 
@@ -75,8 +80,8 @@ class ChatMessage(RequestBody, frozen=True, kw_only=True):
 class InputItem(RequestBody, frozen=True, kw_only=True):
     """An item of the ``input`` of ``/v1/responses``.
 
-    Messages, calls of functions and their results are supported; reasoning items are skipped. A message of the
-    assistant may have further fields, which are not read.
+    Messages, calls of functions, their results and reasoning items are supported. A message of the assistant and a
+    reasoning item may have further fields, which are not read.
     """
 
     type: str | None = None
@@ -89,6 +94,51 @@ class InputItem(RequestBody, frozen=True, kw_only=True):
     name: str | None = None
     arguments: str | None = None
     output: str | list[ContentPart] | None = None
+    summary: list[ContentPart] | None = None
+
+
+class ReasoningOptions(RequestBody, frozen=True, kw_only=True):
+    """The field ``reasoning`` of ``/v1/responses``: how much the models think, and in which form it is returned."""
+
+    effort: Effort | None = None
+    summary: Summary | None = None
+    generate_summary: Summary | None = None
+
+
+FormatName = Annotated[str, msgspec.Meta(pattern="^[a-zA-Z0-9_-]{1,64}$")]
+
+
+class JsonSchema(RequestBody, frozen=True, kw_only=True):
+    """The JSON schema that an answer must fit. Answers are always verified, with ``strict`` and without."""
+
+    name: FormatName
+    schema: dict[str, Any]
+    description: str | None = None
+    strict: bool | None = None
+
+
+class ResponseFormat(RequestBody, frozen=True, kw_only=True):
+    """The field ``response_format`` of ``/v1/chat/completions``: any text, any JSON object, or JSON of a schema."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+
+class TextFormat(RequestBody, frozen=True, kw_only=True):
+    """The format of an answer of ``/v1/responses``. The other fields are those of the type ``json_schema``."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    name: FormatName | None = None
+    schema: dict[str, Any] | None = None
+    description: str | None = None
+    strict: bool | None = None
+
+
+class TextOptions(RequestBody, frozen=True, kw_only=True):
+    """The field ``text`` of ``/v1/responses``."""
+
+    format: TextFormat | None = None
+    verbosity: Any = None
 
 
 class CommonBody(RequestBody, frozen=True, kw_only=True):
@@ -125,11 +175,11 @@ class ChatBody(CommonBody, frozen=True, kw_only=True):
     parallel_tool_calls: bool | None = None
     functions: Any = None
     function_call: Any = None
-    response_format: Any = None
+    response_format: ResponseFormat | None = None
     modalities: Any = None
     audio: Any = None
     prediction: Any = None
-    reasoning_effort: Any = None
+    reasoning_effort: Effort | None = None
     verbosity: Any = None
     service_tier: Any = None
     store: Any = None
@@ -169,10 +219,10 @@ class ResponseBody(CommonBody, frozen=True, kw_only=True):
     parallel_tool_calls: bool | None = None
     previous_response_id: Any = None
     prompt: Any = None
-    reasoning: Any = None
+    reasoning: ReasoningOptions | None = None
     service_tier: Any = None
     store: Any = None
-    text: Any = None
+    text: TextOptions | None = None
     tool_choice: str | dict[str, Any] | None = None
     tools: list[dict[str, Any]] | None = None
     top_logprobs: Any = None

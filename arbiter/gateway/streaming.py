@@ -15,6 +15,7 @@ from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.disconnect import cancel_when_gone, while_connected
 from arbiter.gateway.error_responses import closing, shape
 from arbiter.gateway.middleware import after, key_of
+from arbiter.gateway.request_mapping import named_field
 from arbiter.gateway.response_schemas import TextSoFar, check
 from arbiter.gateway.spend_caps import AT_CAP, is_capped
 from arbiter.protocols.errors import ClosedError, ConfigError, RequestError
@@ -101,7 +102,8 @@ class AnswerStream:
         except ClosedError as error:
             raise closing() from error
         except ConfigError as error:  # the draft alone answers at a cap, but cannot be offered the tools
-            raise RequestError(f"{AT_CAP if self._is_capped else ''}{error}", code="invalid_value") from error
+            message = f"{AT_CAP if self._is_capped else ''}{error}"
+            raise RequestError(message, code="invalid_value", param=named_field(str(error))) from error
         if step is not None:
             return AnswerPart(self._text.add(step), step)
         solution = check(self._steps.solution)

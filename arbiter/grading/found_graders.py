@@ -7,6 +7,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import cast
 
+from arbiter.grading.call_grader import CallGrader
 from arbiter.grading.choice_grader import ChoiceGrader
 from arbiter.grading.code.code_grader import CodeGrader
 from arbiter.grading.code.sandboxes import Sandbox
@@ -19,11 +20,12 @@ from arbiter.protocols.errors import ConfigError
 GROUP = "arbiter.graders"
 """The group of entry points in which a package names its graders."""
 
-_WITHOUT_ROW = ("math", "choice", "text")
+_WITHOUT_ROW = ("math", "choice", "text", "calls")
 _BUILT_IN: dict[str, Callable[[], Grader]] = {
     "math": MathGrader,
     "choice": ChoiceGrader,
     "text": TextGrader,
+    "calls": CallGrader,
     "code": lambda: CodeGrader(Sandbox()),
 }
 
@@ -36,7 +38,7 @@ def reads_row(name: str | None) -> bool:
 def find_grader(name: str) -> Grader:
     """Return the grader ``name``: one of Arbiter's, an entry point, or ``package.module:function``.
 
-    Arbiter's are ``math``, ``choice``, ``text`` and ``code`` (in bubblewrap, with the default limits).
+    Arbiter's are ``math``, ``choice``, ``text``, ``calls`` and ``code`` (in bubblewrap, with the default limits).
 
     An entry point of the group ``arbiter.graders`` names a function, as ``package.module:function`` does. A module is
     also found in the current folder. Raises ``ConfigError`` if there is no such grader.

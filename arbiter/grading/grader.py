@@ -10,6 +10,7 @@ import msgspec
 from arbiter.grading.answers import Reference
 from arbiter.protocols.events import Graded
 from arbiter.protocols.records import Judgement, Record
+from arbiter.protocols.tools import ToolCall
 from arbiter.structured.thoughts import text_after_thought
 
 LONGEST = 2000
@@ -53,6 +54,7 @@ class GradingRequest(Record, frozen=True):
     - ``choices`` are the texts of the choices, in the order of their letters A, B, …; empty without choices.
     - ``row`` is the row of the data from which the problem was read; empty if it is not known.
     - ``problem`` is the id of the problem.
+    - ``calls`` are the calls of tools with which the answer ends; ``text`` is the text before them.
 
     Example::
 
@@ -67,6 +69,7 @@ class GradingRequest(Record, frozen=True):
     choices: tuple[str, ...] = ()
     row: Mapping[str, Any] = msgspec.field(default_factory=dict[str, Any])
     problem: str = ""
+    calls: tuple[ToolCall, ...] = ()
 
     @property
     def conclusion(self) -> str | None:

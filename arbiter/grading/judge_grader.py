@@ -9,6 +9,7 @@ from arbiter.grading.grader import LONGEST, NO_END, Grade, GradingRequest
 from arbiter.protocols.errors import BackendError, ConfigError
 from arbiter.protocols.ports import GenerationRequest, Generator
 from arbiter.protocols.records import Judgement, Transcript, Usage
+from arbiter.protocols.tools import step_text
 from arbiter.structured.thoughts import text_after_thought
 
 PLACEHOLDERS = ("{question}", "{rubric}", "{answer}")
@@ -69,7 +70,7 @@ class JudgeGrader:
             return Grade(right=None, reason="the row has no field rubric, and the problem no reference answer")
         if request.conclusion is None:
             return Grade(right=False, reason=NO_END)
-        answer = request.conclusion.strip()
+        answer = step_text(request.conclusion.strip(), request.calls)
         filled = {"question": request.question, "rubric": rubric, "answer": answer}
         text = _PLACEHOLDER.sub(lambda found: filled[found[1]], self._prompt)
         judgement = await self._judgement(request.problem, text)

@@ -23,13 +23,13 @@ from rich.markup import escape
 
 from arbiter.config.config import Config, load_config
 from arbiter.config.run_tables import RunType
+from arbiter.data.conversation import Message
 from arbiter.exports.eval_usage import usage_of
 from arbiter.gateway.response_schemas import Reporter, finish_of
 from arbiter.gateway.response_schemas import usage_of as usage_by_model
 from arbiter.gateway.schemas import Extras
 from arbiter.integrations.arbiter_cache import SharedArbiter
 from arbiter.library.arbiter import Arbiter
-from arbiter.library.conversation import Message
 from arbiter.library.questions import Overrides
 from arbiter.protocols.errors import ConfigError, DataError, ProblemError
 from arbiter.protocols.records import Solution

@@ -21,6 +21,7 @@ from arbiter.config.model_tables import ModelTables
 from arbiter.config.run_tables import RunType
 from arbiter.data.known_sets import grader_of
 from arbiter.library.batch_map import solve_each, taking
+from arbiter.library.divided_solutions import with_reasoning
 from arbiter.library.found_answers import with_answer
 from arbiter.library.lifecycle import Opened, open_given, open_log
 from arbiter.library.questions import Overrides, Question, TaskFactory
@@ -28,7 +29,7 @@ from arbiter.library.streams import Done, Solutions, Steps, Watch
 from arbiter.protocols.errors import ArbiterError, ClosedError, ConfigError
 from arbiter.protocols.events import Event
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Journal, Policy
+from arbiter.protocols.ports import Journal, Policy, ThoughtOpening
 from arbiter.protocols.records import Solution
 from arbiter.runs.limit_notes import limit_notes
 
@@ -227,9 +228,15 @@ class Arbiter:
         """
         task = self._tasks.make(question, overrides)
         self._check(overrides.get("run_type"), task.policy)
-        if task.transcript.has_tools:
-            self._open().models.require_tools(task.policy)
+        self._open().models.require_rules(task)
         return task
+
+    def thought_opening(self, task: Task) -> ThoughtOpening | None:
+        """Return what opens the thought with which an answer to ``task`` may begin; None if no model writes thoughts.
+
+        It is ``prompt`` or ``answer``. Raises ``ClosedError`` if the Arbiter is not open.
+        """
+        return self._open().models.thought_opening(task)
 
     async def run(self, task: Task, watch: Watch | None = None) -> Solution:
         """Solve a task made by ``task``. ``watch`` is called with each kept step and must not block.
@@ -304,7 +311,10 @@ class Arbiter:
         opened = self._open()
         async with opened.admission.entered():
             solution = await opened.ring.solve(task, watch)
-        return with_answer(solution, question, self._grader, opened.form)
+        opening, rules = opened.models.thought_opening(task), task.transcript.rules
+        usual = opened.form.in_thought and (rules is None or rules.effort is None)
+        form = opened.form._replace(in_thought=opening == "prompt" or usual)
+        return with_answer(with_reasoning(solution, opening), question, self._grader, form)
 
     def _steps(self, question: Question | None, task: Task) -> Steps:
         opened = self._open()

@@ -11,14 +11,15 @@ import msgspec
 from arbiter.config.config import Config
 from arbiter.config.run_tables import RunType
 from arbiter.data import Problem
+from arbiter.data.conversation import Message, conversation, texts_of
+from arbiter.data.offered_tools import ToolLike, answer_rules
 from arbiter.data.tasks import make_task
-from arbiter.library.conversation import Message, conversation, texts_of
-from arbiter.library.offered_tools import ToolLike, answer_rules
+from arbiter.library.answer_schema import Schema, schema_text
 from arbiter.protocols.errors import ConfigError, DataError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Policy
 from arbiter.protocols.records import Limits, Sampling, Transcript
-from arbiter.protocols.tools import AnswerRules
+from arbiter.protocols.tools import AnswerRules, Effort
 
 Question = str | Problem | Sequence[Message]
 """A text, a ``Problem`` with its own id, or a conversation. Its last message is the user's, or the result of a tool."""
@@ -35,10 +36,15 @@ class Overrides(TypedDict, total=False):
     - ``seed`` decides the sampling. Equal questions with equal seeds get equal answers.
     - ``stop`` are texts that end the answer. The answer ends before the first of them that appears in it completely.
     - ``tags`` are the caller's labels for the log.
-    - ``tools`` are the tools that the answer may call, in OpenAI's form or as ``Tool``.
+    - ``tools`` are the tools that the answer may call, in OpenAI's form or as ``Tool``. Default: those of the
+      ``Problem``.
     - ``tool_choice`` is ``auto`` (the default), ``none``, ``required``, the name of the tool that must be called, or an
       object in OpenAI's form.
     - ``parallel_tool_calls`` is False if the answer may make one call only.
+    - ``schema`` is the JSON schema that the answer must fit, unless it calls tools: a dictionary, or JSON text.
+      ``{"type": "object"}`` is for any object.
+    - ``reasoning_effort`` is how much the models are to think: ``none``, ``minimal``, ``low``, ``medium``, ``high``,
+      ``xhigh`` or ``max``. Those are honoured that the prompt templates of the models can request.
 
     Example::
 
@@ -60,9 +66,11 @@ class Overrides(TypedDict, total=False):
     tools: Sequence[ToolLike]
     tool_choice: str | Mapping[str, Any]
     parallel_tool_calls: bool
+    schema: Schema
+    reasoning_effort: Effort
 
 
-_CHECKED_APART = ("policy", "tools", "tool_choice")
+_CHECKED_APART = ("policy", "tools", "tool_choice", "schema")
 _KINDS: dict[str, Any] = {name: kind for name, kind in get_type_hints(Overrides).items() if name not in _CHECKED_APART}
 
 
@@ -82,7 +90,7 @@ class TaskFactory:
         """
         plan = self.plan(overrides)
         transcript, name = _transcript(question)
-        transcript = msgspec.structs.replace(transcript, rules=plan.transcript.rules)
+        transcript = msgspec.structs.replace(transcript, rules=plan.transcript.rules or transcript.rules)
         return msgspec.structs.replace(
             plan,
             id=name or f"{self._session}-{next(self._numbers)}",
@@ -114,8 +122,10 @@ class TaskFactory:
 
 def _transcript(question: Any) -> tuple[Transcript, str]:  # noqa: ANN401 - untyped callers pass anything
     """Return the transcript to start from, and the id if ``question`` is a problem; else an empty text."""
+    rules = None
     if isinstance(question, Problem):
-        text, turns, after, name = question.question, (), (), question.id
+        text, turns, after, name = question.question, question.turns, question.after, question.id
+        rules = question.rules
     elif isinstance(question, str):
         text, turns, after, name = question, (), (), ""
     elif isinstance(question, Sequence) and not isinstance(question, bytes):
@@ -126,7 +136,7 @@ def _transcript(question: Any) -> tuple[Transcript, str]:  # noqa: ANN401 - unty
         raise DataError("the question is empty")
     if fault := _fault(name, text, *texts_of(turns), *texts_of(after)):
         raise DataError(f"the question is not valid Unicode: {fault}")
-    return Transcript(text, turns=turns, after=after), name
+    return Transcript(text, turns=turns, after=after, rules=rules), name
 
 
 def _seed_key(transcript: Transcript) -> str:
@@ -152,7 +162,9 @@ def _checked(overrides: Overrides) -> dict[str, Any]:
             except msgspec.ValidationError as error:
                 choices = f"; one of {', '.join(get_args(RunType))}" if name == "run_type" else ""
                 raise ConfigError(f"{name}: {error}{choices}") from error
-    given["rules"] = _rules(overrides, given.get("parallel_tool_calls", True))
+    rules = _rules(overrides, given.get("parallel_tool_calls", True))
+    effort: Effort | None = given.get("reasoning_effort")
+    given["rules"] = rules if effort is None else msgspec.structs.replace(rules or AnswerRules(), effort=effort)
     stop, tags = given.get("stop", ()), given.get("tags", {})
     if not all(stop):
         raise ConfigError("stop: a text must not be empty")
@@ -163,7 +175,10 @@ def _checked(overrides: Overrides) -> dict[str, Any]:
 
 
 def _rules(overrides: Overrides, parallel: bool) -> AnswerRules | None:
-    return answer_rules(overrides.get("tools", ()), overrides.get("tool_choice"), parallel)
+    rules = answer_rules(overrides.get("tools", ()), overrides.get("tool_choice"), parallel)
+    if "schema" not in overrides:
+        return rules
+    return msgspec.structs.replace(rules or AnswerRules(), schema=schema_text(overrides["schema"]))
 
 
 def _fault(*texts: str) -> str | None:

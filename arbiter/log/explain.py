@@ -1,14 +1,20 @@
 """Describe in words why each step of a recorded problem was kept, and how the problem ended."""
 
+from collections.abc import Iterable
+
 from arbiter.actors.policies import best_target
 from arbiter.log.history import ProblemHistory
 from arbiter.log.timing import StepTimes, step_times
 from arbiter.protocols.events import CallFailed, Graded
-from arbiter.protocols.records import Author, Candidate, Record, StepRecord
+from arbiter.protocols.records import Author, Candidate, Record, StepRecord, Turn
+from arbiter.protocols.tools import ToolCall, step_text
 
 
 class Story(Record, frozen=True):
     """A kept step: its author, the reason for keeping it, and the other model's proposal, if the log has one.
+
+    ``calls`` are the tools that it calls, which ``text`` has as lines of JSON, and ``valid`` says whether it keeps the
+    rules of the answer.
 
     ``tokens`` counts the tokens of the kept text. ``retries`` counts failed attempts of the step's requests that were
     made again. ``times`` is None if the log does not have them.
@@ -23,6 +29,8 @@ class Story(Record, frozen=True):
     tokens: int
     retries: int
     times: StepTimes | None
+    calls: tuple[ToolCall, ...] = ()
+    valid: bool | None = None
 
 
 def stories(problem: ProblemHistory) -> list[Story]:
@@ -87,6 +95,11 @@ def result_of(problem: ProblemHistory, grade: Graded | None) -> str:
     return f"{verdict}; finish reason: {end.finish_reason}"
 
 
+def turn_lines(turns: Iterable[Turn]) -> list[str]:
+    """Return one text for each turn of a conversation: its role, what it says, and the tools that it calls."""
+    return [f"{turn.role}: {step_text(turn.text, turn.calls)}" for turn in turns]
+
+
 def failures(problem: ProblemHistory) -> list[str]:
     """Return one line for each request that failed after all its retries."""
     return [
@@ -112,6 +125,8 @@ def _story(problem: ProblemHistory, step: int, record: StepRecord) -> Story:
         tokens=kept.usage.completion_tokens,
         retries=sum(len(call.retries) for call in calls),
         times=step_times(problem, step),
+        calls=kept.calls,
+        valid=kept.valid,
     )
 
 

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from itertools import combinations
 from pathlib import Path
 from typing import Any, cast
 
@@ -55,6 +56,7 @@ OPERATIONAL = (
     "serve.caps.per_day",
     "serve.caps.per_minute",
     "serve.choices",
+    "serve.reasoning",
     "serve.shadow",
     "verify",
 )
@@ -76,7 +78,9 @@ _LATER = (
 """Keys that logs of earlier versions lack. They are left out while unset, so that those runs can be resumed."""
 
 _GRADER, _USUAL_GRADER = "data.grader", "math"
-_USUAL_GRADERS = ("choice", "choice and math", "math")
+_USUAL_GRADERS = [
+    " and ".join(names) for size in (1, 2, 3) for names in combinations(("calls", "choice", "math"), size)
+]
 """The graders of runs whose configuration names none."""
 
 
@@ -110,10 +114,13 @@ def identity(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
 
 
 def grader_name(config: Config, problems: Sequence[Problem]) -> str:
-    """Return the name of the grader of a run. Without a configured one, the problems decide: ``choice`` or ``math``."""
+    """Return the name of the grader of a run. Without a configured one, the problems decide: see ``Graders``."""
     if (name := grader_of(config)) is not None:
         return name
-    return " and ".join(sorted({"choice" if problem.choices else "math" for problem in problems})) or _USUAL_GRADER
+    names = {
+        "choice" if problem.choices else "calls" if problem.expects_calls else _USUAL_GRADER for problem in problems
+    }
+    return " and ".join(sorted(names)) or _USUAL_GRADER
 
 
 def digest(values: Mapping[str, Any]) -> str:

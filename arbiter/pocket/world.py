@@ -99,7 +99,7 @@ def step_text(value: int, operation: Operation) -> str:
     return f"{head}: {working}: {operation.apply(value)}." if working else f"{head}: {operation.apply(value)}."
 
 
-def final_step(answer: int) -> str:
+def final_step(answer: object) -> str:
     """Return the step that boxes the answer and ends the solution."""
     return f"The answer is \\boxed{{{answer}}}."
 

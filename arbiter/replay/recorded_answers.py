@@ -29,31 +29,52 @@ class Divergence(Record, frozen=True):
 
 
 class _Known(NamedTuple):
-    """A recorded call and the steps ``before`` it. ``target`` and ``measure`` are those that the call requested."""
+    """A recorded call and the steps ``before`` it. ``target`` and ``measure`` are those that the call requested.
+
+    ``is_final`` is True for a draft that had to keep rules of the answer, because no target could replace it.
+    """
 
     call: CallHistory
     before: tuple[Step, ...]
     target: str
     measure: str | None
+    is_final: bool
+
+    def is_other(self, request: GenerationRequest) -> bool:
+        """Whether the run requested another target, or another measure of the draft's confidence."""
+        return self.target != request.target or request.confidence not in (None, self.measure)
+
+    @property
+    def is_rewritten(self) -> bool:
+        """Whether it is a draft that broke the rules of the answer and was written again, with or without success."""
+        outcome = self.call.outcome
+        return self.is_final and (isinstance(outcome, CallFailed) or getattr(outcome, "tries", 1) > 1)
 
 
 class KnownAnswers:
-    """All models of a recorded run. They answer recorded calls, in the recorded time divided by their ``speeds``."""
+    """All models of a recorded run. They answer recorded calls, in the recorded time divided by their ``speeds``.
 
-    def __init__(self, speeds: Speeds) -> None:
+    ``has_final_drafts`` is True if no policy decides about drafts: a draft that breaks the rules is written again.
+    """
+
+    def __init__(self, speeds: Speeds, has_final_drafts: bool) -> None:
         self._speeds = speeds
+        self._has_final_drafts = has_final_drafts
+        self._given: set[str] = set()
         self._calls: dict[str, _Known] = {}
         self.unanswered: set[str] = set()
 
     def add(self, problem: ProblemHistory) -> None:
         """Add the calls of ``problem``, each with the steps before it."""
-        given = len(problem.task.steps)
+        given, has_rules = len(problem.task.steps), problem.task.rules is not None
         steps = (*problem.task.steps, *(Step(step.kept.text, step.kept.author) for step in problem.steps()))
         for name, call in problem.answers().items():
             event = problem.reused.get(name, call.started)
             if event is not None and event.step is not None and (name in problem.reused or not call.is_ahead):
                 measure = problem.task.policy.get("confidence") if call.model == "draft" else None
-                self._calls[name] = _Known(call, steps[: given + event.step], problem.target_of(call), measure)
+                before, target = steps[: given + event.step], problem.target_of(call)
+                is_final = has_rules and call.model == "draft" and problem.task.policy.get("type") == "draft"
+                self._calls[name] = _Known(call, before, target, measure, is_final)
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Return the recorded step.
@@ -61,8 +82,11 @@ class KnownAnswers:
         Raises ``RecordedError`` if the recorded call failed, and ``BackendError`` if there is none.
         """
         known = self._calls.get(request.call)
-        if known and (known.target != request.target or request.confidence not in (None, known.measure)):
-            known = None  # the run requested another target, or another measure of the draft's confidence
+        if known and (known.is_other(request) or (known.is_rewritten and not self._has_final_drafts)):
+            known = None
+        if request.call in self._given:
+            known = None  # the run had no further try for a step that broke the rules
+        self._given.add(request.call)
         made = await self._answer(request.call, known, request.transcript, CallGenerated)
         return as_generation(made)
 

@@ -31,6 +31,7 @@ def as_generation(made: CallGenerated) -> Generation:
         calls=made.calls,
         valid=made.valid,
         violation=made.violation,
+        tries=made.tries,
     )
 
 

@@ -116,7 +116,7 @@ class Simulation:
     def __init__(self, problems: Iterable[ProblemHistory], config: Config, speeds: Speeds) -> None:
         self._config = config
         self._problems = list(problems)
-        self._answers = KnownAnswers(speeds)
+        self._answers = KnownAnswers(speeds, not config.policy().decides)
         self.journal = DivergenceJournal(self._answers)
         self.solutions: dict[Key, Solution] = {}
         self.seconds = 0.0

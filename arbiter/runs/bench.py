@@ -23,7 +23,7 @@ from arbiter.data import Problem, load_problems
 from arbiter.data.tasks import make_task
 from arbiter.grading.found_graders import reads_row
 from arbiter.log.writer import Show
-from arbiter.protocols.errors import RunError
+from arbiter.protocols.errors import ConfigError, RunError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import KeepsKeysAndValues, KVMemory
 from arbiter.protocols.records import Solution, StepRecord
@@ -148,9 +148,11 @@ async def run_problems(
 ) -> Summary:
     """Solve the ``problems`` that no earlier session solved, until ``early`` stops the run.
 
-    ``graders`` grade them; None: those that need no configuration.
-    Write results and summary into ``folder``. The figures ``measured`` by an earlier session replace those of this one.
+    ``graders`` grade them; None: those that need no configuration. Write results and summary into ``folder``. The
+    figures ``measured`` by an earlier session replace those of this one. Raises ``ConfigError`` if a model cannot be
+    offered the tools of a problem.
     """
+    check_tools(config, problems, models)
     cpu_before, early = time.process_time(), early or EarlyStop()
     graders, results, failures = graders or Graders(), [*folder.results], list[RunError]()
     known = {problem.id: problem for problem in problems}
@@ -206,6 +208,15 @@ def kv_memory(models: Models) -> dict[str, KVMemory]:
     ports = {name: handle.port for name, handle in handles_of(models).items()}
     memory = {name: port.kv_memory for name, port in ports.items() if isinstance(port, KeepsKeysAndValues)}
     return {name: used for name, used in memory.items() if used is not None}
+
+
+def check_tools(config: Config, problems: Sequence[Problem], models: Models) -> None:
+    """Raise ``ConfigError`` that names a problem whose tools a model cannot be offered."""
+    for problem in problems:
+        try:
+            models.require_tools(config.policy(), problem.transcript)
+        except ConfigError as error:
+            raise ConfigError(f"the problem {problem.id!r} cannot be solved: {error}") from error
 
 
 def notices(folder: RunFolder, solutions: int) -> Iterator[str]:

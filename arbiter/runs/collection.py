@@ -115,6 +115,11 @@ def problems_of(config: Config, plan: Collection) -> list[Problem]:
         prompt=data.prompt,
         seed=config.seed,
     )
+    for problem in problems:
+        if problem.rules is not None or problem.turns or problem.after:
+            raise DataError(
+                f"the problem {problem.id!r} has tools or their calls, and training rows have none: leave it out"
+            )
     if plan.stratify and data.limit is not None:
         problems = stratified(problems, data.limit, plan.seed)
     return [

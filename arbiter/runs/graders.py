@@ -12,6 +12,7 @@ from arbiter.config.config import Config
 from arbiter.config.model_tables import DraftHeadTable
 from arbiter.data import Problem
 from arbiter.data.known_sets import grader_of
+from arbiter.grading.call_grader import CallGrader
 from arbiter.grading.choice_grader import ChoiceGrader
 from arbiter.grading.code.code_grader import CodeGrader
 from arbiter.grading.code.sandboxes import Sandbox, SandboxLimits
@@ -25,7 +26,9 @@ from arbiter.runs.results import Result
 
 
 class Graders:
-    """Grades solutions with ``configured``. None: problems with choices by their choices, the others as mathematics.
+    """Grades solutions with ``configured``.
+
+    None: problems with choices by their choices, those that expect calls by their calls, the others as mathematics.
 
     ``notice`` is a line for the user at the start of a run, or None.
     """
@@ -33,11 +36,13 @@ class Graders:
     def __init__(self, configured: Grader | None = None, notice: str | None = None) -> None:
         self._configured = configured
         self.notice = notice
-        self._math, self._choice = MathGrader(), ChoiceGrader()
+        self._math, self._choice, self._calls = MathGrader(), ChoiceGrader(), CallGrader()
 
     def of(self, problem: Problem) -> Grader:
         """Return the grader of a problem."""
-        return self._configured or (self._choice if problem.choices else self._math)
+        if self._configured is not None:
+            return self._configured
+        return self._choice if problem.choices else self._calls if problem.expects_calls else self._math
 
     async def warm(self, problems: Sequence[Problem]) -> None:
         """Start the processes that grade mathematics if the problems may need them. Raises nothing."""
@@ -60,7 +65,15 @@ class Graders:
 def grading_request(solution: Solution, problem: Problem, in_thought: bool = False, prompt: str = "") -> GradingRequest:
     """Return the request to grade ``solution``, an answer to ``problem``. The rest is as in ``GradingRequest``."""
     return GradingRequest(
-        solution.text, problem.answer, in_thought, prompt, solution.question, problem.choices, problem.row, problem.id
+        solution.text,
+        problem.answer,
+        in_thought,
+        prompt,
+        solution.question,
+        problem.choices,
+        problem.row,
+        problem.id,
+        solution.tool_calls,
     )
 
 

@@ -1,7 +1,7 @@
 """The file ``problems.jsonl`` of a run folder: the problems with their choices and rows, as their graders need them.
 
-A run has the file if its grader is another than ``math``, or if its problems have choices. In other runs the results
-alone have what grading needs.
+A run has the file if its grader is another than ``math``, or if its problems have choices or tools. In other runs the
+results alone have what grading needs.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ def write_problems(folder: Path, config: Config, problems: Sequence[Problem]) ->
     A log without texts has no problems either. Raises ``RunError`` if the file cannot be written.
     """
     problems = with_rows(config, problems)
-    needed = grader_name(config, problems) != "math" or any(problem.choices for problem in problems)
+    needed = grader_name(config, problems) != "math" or any(problem.choices or problem.rules for problem in problems)
     if needed and config.log.record == "full":
         replace_file(folder / FILE, b"".join(as_line(msgspec.json.encode(problem)) for problem in problems))
 

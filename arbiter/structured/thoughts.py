@@ -1,5 +1,7 @@
 """Thoughts of a model: the part of an answer that precedes what it says."""
 
+from typing import Literal, NamedTuple
+
 _OPEN_THOUGHT, CLOSE_THOUGHT = "<think>", "</think>"
 
 
@@ -22,3 +24,93 @@ def text_after_first_thought(text: str, in_thought: bool = False) -> str | None:
         return text
     _, closed, after = text.partition(CLOSE_THOUGHT)
     return after if closed else None
+
+
+class DividedAnswer(NamedTuple):
+    """The thought at the beginning of an answer, and the text after it.
+
+    ``reasoning`` is empty if there is no thought. ``content`` is None if the thought has not ended.
+    """
+
+    reasoning: str
+    content: str | None
+
+
+def divided_answer(text: str, in_thought: bool = False) -> DividedAnswer:
+    """Divide ``text``, an answer from its beginning, at the first closing mark of its thought.
+
+    Marks, and newlines next to them, belong to neither part. A text without a thought is content, unchanged.
+    ``in_thought`` is as in ``text_after_thought``.
+    """
+    bare = text.lstrip()
+    is_marked = bare.startswith(_OPEN_THOUGHT)
+    if not (is_marked or in_thought):
+        return DividedAnswer("", text)
+    inner = bare.removeprefix(_OPEN_THOUGHT) if is_marked else text
+    thought, closed, after = inner.partition(CLOSE_THOUGHT)
+    return DividedAnswer(thought.strip("\n"), after.lstrip("\n") if closed else None)
+
+
+class AnswerDivider:
+    """Divides an answer as ``divided_answer`` does, while it arrives in parts.
+
+    ``add`` and ``end`` return what further text adds to the thought, and to the content. Joined, these are the two
+    parts of the whole answer. A text that may be the beginning of a mark is held back until it is known.
+    """
+
+    def __init__(self, in_thought: bool = False) -> None:
+        self._in_thought = in_thought
+        self._place: Literal["start", "thought", "content"] = "start"
+        self._held = ""
+        self._skips_newlines = True  # until the part has its first text
+
+    def add(self, text: str) -> tuple[str, str]:
+        """Add text, and return what it adds to the thought and to the content."""
+        self._held += text
+        if self._place == "start":
+            self._begin()
+        reasoning = self._thought() if self._place == "thought" else ""
+        return reasoning, self._content() if self._place == "content" else ""
+
+    def end(self) -> tuple[str, str]:
+        """Return what the end of the answer adds: the text that was held back."""
+        if self._place == "start" and not self._in_thought:
+            return "", self._take(len(self._held), strips=False)
+        return self._take(len(self._held.rstrip("\n"))), ""
+
+    def _begin(self) -> None:
+        """Decide in which part the answer begins, if the text that has arrived shows it."""
+        bare = self._held.lstrip()
+        if _OPEN_THOUGHT.startswith(bare) and bare != _OPEN_THOUGHT:
+            return
+        if bare.startswith(_OPEN_THOUGHT):
+            self._place, self._held = "thought", bare.removeprefix(_OPEN_THOUGHT)
+        elif self._in_thought:
+            self._place = "thought"
+        else:
+            self._place, self._skips_newlines = "content", False
+
+    def _thought(self) -> str:
+        before, closed, after = self._held.partition(CLOSE_THOUGHT)
+        if not closed:
+            return self._take(len(before.removesuffix(_partial_mark(before)).rstrip("\n")))
+        reasoning = self._take(len(before.rstrip("\n")))
+        self._place, self._held, self._skips_newlines = "content", after, True
+        return reasoning
+
+    def _content(self) -> str:
+        return self._take(len(self._held))
+
+    def _take(self, size: int, strips: bool = True) -> str:
+        """Return the first ``size`` characters of the text that is held, and hold the others."""
+        text, self._held = self._held[:size], self._held[size:]
+        if strips and self._skips_newlines:
+            text = text.lstrip("\n")
+            self._skips_newlines = not text
+        return text
+
+
+def _partial_mark(text: str) -> str:
+    """Return the end of ``text`` that may be the beginning of a closing mark."""
+    sizes = range(min(len(CLOSE_THOUGHT) - 1, len(text)), 0, -1)
+    return next((CLOSE_THOUGHT[:size] for size in sizes if text.endswith(CLOSE_THOUGHT[:size])), "")

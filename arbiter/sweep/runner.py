@@ -20,8 +20,9 @@ from arbiter.log.run import Run
 from arbiter.log.writer import Show
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.messages import Task
+from arbiter.protocols.ports import Generation
 from arbiter.protocols.records import Solution
-from arbiter.runs.bench import Watcher, cancel_on_signal, grading_notices, run_problems, torn_notice
+from arbiter.runs.bench import Watcher, cancel_on_signal, check_tools, grading_notices, run_problems, torn_notice
 from arbiter.runs.early_stop import EarlyStop
 from arbiter.runs.folder import RunFolder, open_run, record_end
 from arbiter.runs.graders import Graders
@@ -71,6 +72,8 @@ async def run_together(job: SweepJob, models: Models) -> bool:
     together. Answers in the points' event logs are reused. No summary is written, because the times are not known yet.
     Raises ``RunError`` as ``bench``.
     """
+    for point in job.points:
+        check_tools(point.config, job.problems, models)
     async with AsyncExitStack() as stack:
         folders = [await _opened(stack, job, point) for point in job.points]
         store = AnswerStore(models, annotated_models(job.config), await stack.enter_async_context(services()))
@@ -94,8 +97,10 @@ async def _opened(stack: AsyncExitStack, job: SweepJob, point: SweepPoint) -> Ru
 def _refill(store: AnswerStore, folder: RunFolder) -> None:
     if folder.journal.earlier.sessions:
         for problem in Run.open(folder.path).problems():
-            for answered in answers_of(problem):
-                store.keep(answered.request, answered.answer)
+            for request, answer in ((one.request, one.answer) for one in answers_of(problem)):
+                is_rewritten = isinstance(answer, Generation) and answer.tries > 1
+                if not (is_rewritten and request.author == "draft"):  # a policy would have rejected its first try
+                    store.keep(request, answer)
 
 
 def _occupancy(rings: Sequence[Ring]) -> dict[str, Occupancy]:

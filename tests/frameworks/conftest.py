@@ -12,8 +12,10 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
+from pydantic import BaseModel, Field
 
 FOLDER = Path(__file__).parent
 SECONDS = 120
@@ -35,6 +37,13 @@ if ARE_THERE:  # before the first of them is imported
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         "OPENAI_AGENTS_DISABLE_TRACING": "1",
     }
+
+
+class Total(BaseModel):
+    """A structured answer. Its bounds keep the pocket models, which know no JSON, from endless numbers."""
+
+    value: Annotated[int, Field(ge=0, le=999)]
+    kind: Literal["sum", "product"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -97,3 +106,9 @@ def question() -> str:
 @pytest.fixture(scope="session")
 def the_answer() -> str:
     return ANSWER
+
+
+@pytest.fixture(scope="session")
+def total() -> type[BaseModel]:
+    """The class of a structured answer."""
+    return Total

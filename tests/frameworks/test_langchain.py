@@ -89,3 +89,14 @@ def test_tools_are_refused_where_prompts_cannot_offer_them(use_responses_api: bo
     with pytest.raises(BadRequestError) as refused:
         chat.invoke(question)
     assert "cannot be offered" in str(refused.value)
+
+
+@apis
+def test_a_structured_output_is_a_schema_that_the_answer_fits(
+    use_responses_api: bool, endpoint, question: str, total
+) -> None:
+    chat = ChatOpenAI(model="arbiter", use_responses_api=use_responses_api, **endpoint)
+    structured = chat.with_structured_output(total, method="json_schema")
+    answer = structured.invoke(question)
+    assert isinstance(answer, total)
+    assert list(structured.stream(question))[-1] == answer

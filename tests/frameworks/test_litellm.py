@@ -99,3 +99,9 @@ def test_what_cannot_be_honoured_and_unknown_models_are_litellms_own_errors(endp
         litellm.completion(model="openai/arbiter", messages=messages, tools=tools, **endpoint)
     with pytest.raises(litellm.NotFoundError):
         litellm.completion(model="openai/arbiter:nobody", messages=messages, **endpoint)
+
+
+@models
+def test_a_structured_answer_fits_its_class(model: str, endpoint, messages, total) -> None:
+    answer = litellm.completion(model=f"openai/{model}", messages=messages, response_format=total, **endpoint)
+    assert total.model_validate_json(answer.choices[0].message.content)

@@ -189,3 +189,26 @@ def test_raw_responses_have_status_headers_and_the_parsed_answer(client: Any, me
     ) as streamed:
         assert streamed.headers["content-type"].startswith("text/event-stream")
         assert [line for line in streamed.iter_lines() if line][-1] == "data: [DONE]"
+
+
+@pytest.mark.parametrize("model", ["arbiter", "arbiter:target"])
+def test_a_chat_is_parsed_into_a_class_whole_and_in_parts(client: Any, messages: Any, model: str, total: Any) -> None:
+    (choice,) = client.chat.completions.parse(model=model, messages=messages, response_format=total).choices
+    assert isinstance(choice.message.parsed, total)
+    assert choice.finish_reason == "stop"
+    with client.chat.completions.stream(model=model, messages=messages, response_format=total) as stream:
+        assert stream.get_final_completion().choices[0].message.parsed == choice.message.parsed
+
+
+def test_a_response_is_parsed_into_a_class_whole_and_in_parts(client: Any, question: str, total: Any) -> None:
+    response = client.responses.parse(model="arbiter", input=question, text_format=total)
+    assert isinstance(response.output_parsed, total)
+    with client.responses.stream(model="arbiter", input=question, text_format=total) as stream:
+        assert stream.get_final_response().output_parsed == response.output_parsed
+
+
+def test_a_schema_that_is_none_is_the_sdks_error_with_its_field(client: Any, messages: Any) -> None:
+    chosen: Any = {"type": "json_schema", "json_schema": {"name": "total", "schema": {"type": "none"}}}
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(model="arbiter", messages=messages, response_format=chosen)
+    assert refused.value.param == "response_format.json_schema.schema"

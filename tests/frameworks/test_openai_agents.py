@@ -94,3 +94,16 @@ def test_a_tool_is_refused_where_prompts_cannot_offer_it(kind, an_agent, questio
     with pytest.raises(BadRequestError) as refused:
         asyncio.run(body())
     assert "cannot be offered" in str(refused.value)
+
+
+@both
+def test_an_output_type_is_a_schema_that_the_answer_fits(kind, an_agent, question: str, total) -> None:
+    async def body() -> None:
+        agent = an_agent(kind, output_type=total, instructions="Be brief.")
+        whole = await Runner.run(agent, question)
+        assert isinstance(whole.final_output, total)
+        streamed = Runner.run_streamed(agent, question)
+        assert [event async for event in streamed.stream_events()]
+        assert streamed.final_output == whole.final_output
+
+    asyncio.run(body())

@@ -8,7 +8,7 @@ import asyncio
 import pytest
 
 pytest.importorskip("pydantic_ai")
-from pydantic_ai import Agent, ModelHTTPError
+from pydantic_ai import Agent, ModelHTTPError, NativeOutput
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
@@ -79,3 +79,18 @@ def test_a_tool_is_refused_where_prompts_cannot_offer_it(kind, provider: OpenAIP
         asyncio.run(agent.run(question))
     assert refused.value.status_code == 400
     assert "cannot be offered" in str(refused.value)
+
+
+@both
+@pytest.mark.parametrize("model", ["arbiter", "arbiter:target"])
+def test_an_output_type_is_a_schema_that_the_answer_fits(
+    kind, model: str, provider: OpenAIProvider, question: str, total
+) -> None:
+    async def body() -> None:
+        agent = Agent(kind(model, provider=provider), output_type=NativeOutput(total))
+        whole = await agent.run(question)
+        assert isinstance(whole.output, total)
+        async with agent.run_stream(question) as stream:
+            assert await stream.get_output() == whole.output
+
+    asyncio.run(body())

@@ -5,6 +5,8 @@ import re
 from collections.abc import Sequence
 
 from arbiter.backends.call_formats.reading import (
+    ElementForm,
+    OpenedForm,
     UnreadableError,
     after_space,
     call_of,
@@ -15,14 +17,8 @@ from arbiter.backends.call_formats.reading import (
 from arbiter.protocols.tools import Tool, ToolCall
 
 
-class Hermes:
+class Hermes(ElementForm):
     """``<tool_call>{"name": …, "arguments": …}</tool_call>``, one after the other."""
-
-    opening, closing = "<tool_call>", "</tool_call>"
-    marks = (opening, closing)
-
-    def find(self, text: str, start: int) -> int | None:
-        return _position(text.find(self.opening, start))
 
     def take(self, text: str, start: int, tools: Sequence[Tool]) -> tuple[list[ToolCall], int]:
         written, end = json_object(text, start + len(self.opening))
@@ -78,22 +74,19 @@ class Llama3:
         return "; ".join(named(call.name, "parameters", call) for call in calls)
 
 
-class Mistral:
+class Mistral(OpenedForm):
     """``[TOOL_CALLS]`` and a list of calls or, from version 11 on, ``[TOOL_CALLS]name[ARGS]{…}`` for each call.
 
     ``[CALL_ID]`` and an id may precede ``[ARGS]``; the id is skipped.
     """
 
-    mark, arguments = "[TOOL_CALLS]", "[ARGS]"
-    marks = (mark,)
+    opening, arguments = "[TOOL_CALLS]", "[ARGS]"
+    marks: tuple[str, ...] = (opening,)
     _name = re.compile(r"[\w.-]+")
     _id = re.compile(r"\[CALL_ID\][\w.-]*")
 
-    def find(self, text: str, start: int) -> int | None:
-        return _position(text.find(self.mark, start))
-
     def take(self, text: str, start: int, tools: Sequence[Tool]) -> tuple[list[ToolCall], int]:
-        at = after_space(text, start + len(self.mark))
+        at = after_space(text, start + len(self.opening))
         name = self._name.match(text, at)
         if name is None:
             written, end = json_object(text, at)
@@ -107,19 +100,16 @@ class Mistral:
         return [ToolCall("", name[0], written)], end
 
     def written(self, calls: Sequence[ToolCall]) -> str:
-        return f"{self.mark}[{', '.join(named(call.name, 'arguments', call) for call in calls)}]"
+        return f"{self.opening}[{', '.join(named(call.name, 'arguments', call) for call in calls)}]"
 
 
-class DeepSeekV3:
+class DeepSeekV3(OpenedForm):
     """Calls between ``<｜tool▁calls▁begin｜>`` and ``<｜tool▁calls▁end｜>``, as versions 3 and 3.1 write them."""
 
     opening, closing = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"
     begin, sep, end = "<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>"
     marks = (opening, begin, sep, end, closing)
     _fence = re.compile(r"\s*```json\s*")
-
-    def find(self, text: str, start: int) -> int | None:
-        return _position(text.find(self.opening, start))
 
     def take(self, text: str, start: int, tools: Sequence[Tool]) -> tuple[list[ToolCall], int]:
         at, calls = start + len(self.opening), list[ToolCall]()
@@ -161,7 +151,3 @@ def _calls_of(written: str) -> list[ToolCall]:
     if not calls:
         raise UnreadableError("the list of calls is empty")
     return calls
-
-
-def _position(found: int) -> int | None:
-    return None if found < 0 else found

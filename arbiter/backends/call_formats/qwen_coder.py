@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import msgspec
 
-from arbiter.backends.call_formats.reading import UnreadableError, after_space, expect
+from arbiter.backends.call_formats.reading import ElementForm, UnreadableError, after_space, expect
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.tools import Tool, ToolCall
 from arbiter.structured.validation import violation_of
@@ -15,19 +15,12 @@ from arbiter.structured.validation import violation_of
 _NAME = re.compile(r"([^>\n]*)>")
 
 
-class QwenCoder:
+class QwenCoder(ElementForm):
     """``<tool_call><function=NAME><parameter=KEY>VALUE</parameter></function></tool_call>``.
 
     Values are texts. One whose schema is not a string's is read as JSON where it is JSON, unless the schema admits the
     text and not what the JSON says.
     """
-
-    opening, closing = "<tool_call>", "</tool_call>"
-    marks = (opening, closing)
-
-    def find(self, text: str, start: int) -> int | None:
-        found = text.find(self.opening, start)
-        return None if found < 0 else found
 
     def take(self, text: str, start: int, tools: Sequence[Tool]) -> tuple[list[ToolCall], int]:
         name, at = _named(text, expect(text, start + len(self.opening), "<function="))

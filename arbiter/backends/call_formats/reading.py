@@ -56,6 +56,23 @@ class CallForm(Protocol):
         ...
 
 
+class OpenedForm:
+    """The base of forms whose calls begin with the mark ``opening``."""
+
+    opening: str
+
+    def find(self, text: str, start: int) -> int | None:
+        found = text.find(self.opening, start)
+        return None if found < 0 else found
+
+
+class ElementForm(OpenedForm):
+    """The base of forms whose calls are elements ``<tool_call>``."""
+
+    opening, closing = "<tool_call>", "</tool_call>"
+    marks = (opening, closing)
+
+
 def read_step(form: CallForm, text: str, tools: Sequence[Tool] = ()) -> ReadStep:
     """Return the calls in the text of a whole step, and the text around them."""
     calls, content, end = list[ToolCall](), list[str](), 0

@@ -106,6 +106,15 @@ class InProcessGenerator:
         step = StepTokens(self._loaded.texts, ask.separator, self._loaded.ends, room, completing=())
         return _StepRow(ask, prompt, [], step, mask)
 
+    @property
+    def without_constraints(self) -> str | None:
+        """Why no constraint can be kept, and what to install; None if one can."""
+        try:
+            self._constraints  # noqa: B018 - imports what it needs
+        except BackendError as error:
+            return str(error)
+        return None
+
     @cached_property
     def _constraints(self) -> "Constraints":
         """Raises ``BackendError`` without the extra ``structured``."""

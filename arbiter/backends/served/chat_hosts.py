@@ -10,8 +10,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from arbiter.backends.conversations import instructed
-from arbiter.backends.prompts import QUESTION, PromptTemplate
+from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.completion_answers import (
     CompletionAnswer,
     ServerUsage,
@@ -102,10 +101,8 @@ class ChatRequests:
 
 def chat_messages(template: PromptTemplate, transcript: Transcript) -> Messages:
     """Return the turns and the question as messages. Instructions of the conversation replace those of the template."""
-    before, _, after = template.before_steps.partition(QUESTION)
-    turns = template.turns_of(transcript)
-    question = transcript.question if instructed(turns) else f"{before}{transcript.question}{after}"
-    return [{"role": turn.role, "content": turn.text} for turn in (*turns, Turn("user", question))]
+    turns = (*template.turns_of(transcript), Turn("user", template.message(transcript)))
+    return [{"role": turn.role, "content": turn.text} for turn in turns]
 
 
 def chat_logprobs(count: int) -> dict[str, Any]:

@@ -157,7 +157,7 @@
   function haystack(problem) {
     if (!haystacks.has(problem)) {
       const steps = problem.steps.flatMap((step) => [step.text, ...(step.others || []).map((other) => other.text)]);
-      const parts = [label(problem), problem.question, problem.answer, problem.reference, problem.error, problem.reason, ...steps];
+      const parts = [label(problem), ...(problem.turns || []), problem.question, ...(problem.after || []), problem.answer, problem.reference, problem.error, problem.reason, ...steps];
       haystacks.set(problem, parts.filter(Boolean).join("\n").toLowerCase());
     }
     return haystacks.get(problem);
@@ -447,7 +447,9 @@
     const button = on(make("button", { type: "button", class: "pill close" }, "Close"), "click", close);
     return [
       make("header", {}, make("h2", { id: "detail-title", tabindex: "-1" }, label(problem), stateChip(problem)), button),
+      ...(problem.turns || []).map((turn) => textBlock(turn, "turn")),
       make("div", { class: "question" }, textBlock(problem.question, "question")),
+      ...(problem.after || []).map((turn) => textBlock(turn, "turn")),
       outcome(problem),
       failure(problem),
       lanes(problem),
@@ -459,7 +461,7 @@
 
   function outcome(problem) {
     const facts = [
-      ["answer", problem.answer], ["expected", problem.reference], ["finish reason", problem.finish_reason ? words(problem.finish_reason) : "none: the log has no end of the problem"],
+      ["tools", (problem.tools || []).join(", ")], ["answer", problem.answer], ["expected", problem.reference], ["finish reason", problem.finish_reason ? words(problem.finish_reason) : "none: the log has no end of the problem"],
       ["time", seconds(taken(problem))],
       ["tokens", problem.steps.reduce((sum, step) => sum + step.tokens, 0).toLocaleString("en")],
       ["grading", problem.right === true ? undefined : problem.reason === problem.error ? undefined : problem.reason],
@@ -536,7 +538,10 @@
     const both = value(draft) && value(target) ? `${SCALE}: draft ${value(draft)}, target ${value(target)}` : null;
     const judged = both || draftJudged || (value(target) ? `${SCALE} ${value(target)}` : null);
     const decided = { keep_draft: "kept", keep_target: "target kept", escalate: "escalated" }[step.verdict];
-    return decided || judged ? make("span", {}, [decided, judged].filter(Boolean).join(", ")) : null;
+    const rules = step.calls && step.valid ? "the call keeps the rules" : null;
+    const broken = draft && draft.valid === false ? `the draft breaks the rules: ${draft.violation}` : null;
+    const facts = [decided, judged, broken, rules].filter(Boolean);
+    return facts.length ? make("span", {}, facts.join(", ")) : null;
   }
 
   // Compare the draft's score with the threshold. The router predicts the target's advantage, so a low score keeps the

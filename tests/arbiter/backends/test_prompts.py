@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 import arbiter.pocket
-from arbiter.backends.prompts import TEMPLATES, PromptTemplate, prompt_template
+from arbiter.backends.prompts import TEMPLATES, PromptTemplate, message_template, prompt_template
 from arbiter.protocols.errors import ConfigError
-from arbiter.protocols.records import Author, Step, Transcript
+from arbiter.protocols.records import Author, Step, Transcript, Turn
+from arbiter.protocols.tools import AnswerRules, Tool
 
 TEMPLATE = PromptTemplate("Problem: {question}\nSolution:\n")
 ANNOTATED = PromptTemplate("{question}\n", annotate=True)
@@ -143,3 +144,52 @@ def test_a_tokenizer_that_cannot_be_read_is_told_with_the_way_out(tmp_path: Path
 )
 def test_a_template_opens_a_thought_that_it_does_not_close(prompt: str, opens: bool) -> None:
     assert prompt_template(prompt, False, "no tokenizer").opens_thought == opens
+
+
+SCHEMA = '{"type": "object"}'
+ASKED = f"why?\n\nAnswer with one JSON value that fits this JSON schema, and with nothing else:\n{SCHEMA}"
+FITTING = AnswerRules(schema=SCHEMA)
+TOOL = AnswerRules((Tool("add"),), schema=SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "before", "after"),
+    [
+        ("{question}\n", "", "\n"),
+        ("plain", "", "\n"),
+        ("qwen2.5-math", "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"),
+        ("qwen3", "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"),
+        ("qwen3-thinking", "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"),
+    ],
+)
+def test_a_schema_follows_the_question_in_place_of_the_templates_instructions(
+    prompt: str, before: str, after: str
+) -> None:
+    template = prompt_template(prompt, False, "not read")
+    assert template.render(Transcript("why?", rules=FITTING), "\n\n") == f"{before}{ASKED}{after}"
+    assert "JSON" not in template.render(Transcript("why?"), "\n\n")
+
+
+@pytest.mark.parametrize("prompt", ["qwen3", "qwen2.5-math"])
+@pytest.mark.parametrize("turns", [(), (Turn("system", "Be brief."),), (Turn("user", "hi"), Turn("assistant", "ho"))])
+def test_with_tools_and_a_schema_the_template_describes_both(prompt: str, turns: tuple[Turn, ...]) -> None:
+    text = prompt_template(prompt, False, "not read").render(Transcript("why?", turns=turns, rules=TOOL), "\n\n")
+    assert f"user\n{ASKED}<|im_end|>" in text
+    assert text.count("<|im_start|>system\n") == 1
+    assert text.startswith("<|im_start|>system\n")
+    assert text.index("# Tools") < text.index("<|im_start|>user")
+    assert "boxed" not in text
+
+
+@pytest.mark.parametrize(("prompt", "message"), [("chat", ASKED), ("Q: {question}\nA:", f"Q: {ASKED}\nA:")])
+def test_a_message_to_a_host_has_the_schema_in_place_of_a_box(prompt: str, message: str) -> None:
+    assert message_template(prompt, False).message(Transcript("why?", rules=FITTING)) == message
+    instructions = (Turn("system", "Be brief."),)
+    assert message_template(prompt, False).message(Transcript("why?", turns=instructions, rules=FITTING)) == ASKED
+
+
+@pytest.mark.parametrize(
+    ("prompt", "thinks"), [("qwen3", False), ("qwen3-thinking", True), ("qwen2.5-math", False), ("{question}", False)]
+)
+def test_a_template_says_whether_its_model_may_open_a_thought(prompt: str, thinks: bool) -> None:
+    assert prompt_template(prompt, False, "not read").thinks == thinks

@@ -18,7 +18,7 @@ import arbiter.pocket
 from arbiter.backends.prompts import PromptTemplate, prompt_template
 from arbiter.backends.tokenizers import read_tokenizer
 from arbiter.backends.tool_turns import chat_messages_of
-from arbiter.protocols.errors import ConfigError
+from arbiter.protocols.errors import ConfigError, ConversationError
 from arbiter.protocols.records import Transcript, Turn
 from arbiter.protocols.tools import AnswerRules, Tool, ToolCall
 
@@ -175,3 +175,20 @@ def test_a_conversation_without_tools_is_written_as_it_always_was(named: Callabl
         template: PromptTemplate = prompt_template(prompt, False, tokenizer)
         with_turns = Transcript("q", (), (Turn("user", "a"), Turn("assistant", "b")))
         assert "tool" not in template.render(with_turns, "\n\n")
+
+
+@pytest.mark.parametrize(
+    "transcript", [Transcript("1+1?", rules=RULES), Transcript("1+1?", after=in_a_row("", [call("add", 1)], ["2"]))]
+)
+def test_a_chat_template_without_a_place_for_tools_drops_none_in_silence(
+    transcript: Transcript, tmp_path: Path
+) -> None:
+    pocket = Path(arbiter.pocket.__file__).parent / "models" / "draft"
+    shutil.copytree(pocket, tmp_path / "plain", ignore=shutil.ignore_patterns("*.safetensors"))
+    (tmp_path / "plain" / "chat_template.jinja").write_text(
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    )
+    template = prompt_template("chat", False, str(tmp_path / "plain"), calls="hermes")
+    assert "1+1?" in template.render(Transcript("1+1?"), "\n\n")
+    with pytest.raises(ConversationError, match="leaves out the tool add: it has no place for tools"):
+        template.render(transcript, "\n\n")

@@ -9,8 +9,9 @@ import tomli_w
 
 from arbiter.backends.opening import required_tables
 from arbiter.config.config import Config, load_config
-from arbiter.config.data_names import PUBLISHED
+from arbiter.config.data_names import DRAWN, PUBLISHED
 from arbiter.config.local_paths import is_same_model
+from arbiter.data import drawn_sets
 from arbiter.data.known_sets import KNOWN
 from arbiter.protocols.errors import ConfigError
 
@@ -109,7 +110,8 @@ def test_a_plain_name_of_a_folder_of_data_becomes_absolute(
 
 def test_a_known_name_is_the_data_set_and_with_a_dot_before_it_the_folder(here: Path) -> None:
     assert set(PUBLISHED) == set(KNOWN)
-    for name in (*PUBLISHED, "GSM8K", "champ", "pocket", "pocket-train:3"):
+    assert set(DRAWN) == set(drawn_sets.DRAWN)
+    for name in (*PUBLISHED, *DRAWN, "GSM8K", "champ", "pocket-train:3"):
         folder = made(here / name)
         assert loaded(here / "mine.toml", data={"source": name}).data.source == name
         assert loaded(here / "mine.toml", data={"source": f"./{name}"}).data.source == folder

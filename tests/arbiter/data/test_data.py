@@ -1,6 +1,7 @@
 """Sources of problems, and the errors of faulty files."""
 
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,7 @@ from arbiter.data.known_sets import KNOWN
 from arbiter.data.loading import Fields, Problem, load_problems
 from arbiter.grading.answers import Reference
 from arbiter.pocket import world
+from arbiter.pocket.program_world import program_problems
 from arbiter.protocols.errors import ConfigError, DataError
 
 
@@ -44,6 +46,17 @@ def test_pocket_problems_are_the_worlds_test_problems_of_that_seed() -> None:
 
 def test_pocket_without_a_limit_is_two_hundred_problems() -> None:
     assert len({problem.id for problem in load_problems("pocket:3", None)}) == 200
+
+
+def test_the_worlds_of_programs_have_the_same_programs_as_questions_and_as_tasks() -> None:
+    programs, functions = load_problems("pocket-programs:7", 3), load_problems("pocket-functions:7", 3)
+    drawn = list(islice(program_problems(7), 3))
+    assert programs == [
+        Problem(f"pocket-programs-7-{index}", problem.question, problem.answer) for index, problem in enumerate(drawn)
+    ]
+    assert [(problem.id, problem.question, problem.answer, problem.row["test_list"]) for problem in functions] == [
+        (f"pocket-functions-7-{index}", problem.task, None, [*problem.tests]) for index, problem in enumerate(drawn)
+    ]
 
 
 @pytest.mark.parametrize("seed", ["one", "1.5", "1:2"])
@@ -157,8 +170,8 @@ def test_a_file_without_a_problem_is_named(tmp_path: Path, lines: tuple[str, ...
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     source = str(tmp_path / "nowhere.jsonl")
     assert refusal(source) == (
-        f"cannot read the problems in {source!r}: No such file or directory; known names: pocket, champ, "
-        f"{', '.join(KNOWN)}, and OWNER/NAME of the Hugging Face hub"
+        f"cannot read the problems in {source!r}: No such file or directory; known names: pocket, pocket-train, "
+        f"pocket-programs, pocket-functions, champ, {', '.join(KNOWN)}, and OWNER/NAME of the Hugging Face hub"
     )
 
 

@@ -39,10 +39,16 @@ def estimated(request: ScoreRequest) -> float:
     return 0.9 if request.step == 1 else 0.1
 
 
-class Scripted:
-    """The scripted models, with their recorded requests."""
+Wrap = Callable[[Generator], Generator]
 
-    def __init__(self, write: Callable[[GenerationRequest], Generation | str], seconds: Seconds) -> None:
+
+class Scripted:
+    """The scripted models, with their recorded requests. The ring gets what ``wrap`` makes of those that write."""
+
+    def __init__(
+        self, write: Callable[[GenerationRequest], Generation | str], seconds: Seconds, wrap: Wrap | None = None
+    ) -> None:
+        self._wrap = wrap or (lambda model: model)
         self.draft = ScriptedGenerator(write, seconds)
         self.target = ScriptedGenerator(write, seconds)
         self.router = ScriptedScorer(estimated, seconds)
@@ -50,8 +56,8 @@ class Scripted:
     @property
     def handles(self) -> Models:
         return Models(
-            draft=ModelHandle[Generator](self.draft, 10_000),
-            target=ModelHandle[Generator](self.target, 10_000),
+            draft=ModelHandle[Generator](self._wrap(self.draft), 10_000),
+            target=ModelHandle[Generator](self._wrap(self.target), 10_000),
             scorers={"router": ModelHandle[Scorer](self.router, 10_000)},
         )
 
@@ -101,9 +107,10 @@ def endpoint() -> Open:
         out: Path | None = None,
         config: dict[str, Any] | None = None,
         kind: type[Arbiter] = Arbiter,
+        wrap: Wrap | None = None,
         **options: Any,
     ) -> AsyncGenerator[Served]:
-        models = Scripted(write, seconds)
+        models = Scripted(write, seconds, wrap)
         arbiter = kind(a_config(**(config or {})), models=models.handles, out=out)
         gateway = Gateway(arbiter, **options)
         async with arbiter, open_http_client(gateway.app, httpx2) as client:

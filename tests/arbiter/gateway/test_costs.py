@@ -147,7 +147,7 @@ async def test_a_shadow_measures_what_the_target_alone_costs_beside_the_estimate
 async def test_no_shadow_follows_without_a_share_or_the_target_itself(endpoint: Any, share: float, model: str) -> None:
     async with endpoint(written, config=priced(shadow=share)) as served:
         await served.chat(model=model)
-        assert shadows(served).running == 0
+        assert served.gateway.arbiter.running == 0
         assert shadows(served).sums.skipped == 0
 
 
@@ -155,7 +155,7 @@ async def test_the_share_of_the_questions_that_get_a_shadow_is_the_configured_on
     async with endpoint(written, config=priced(shadow=0.25)) as served:
         for number in range(200):
             await served.chat(f"{number}")
-            await until(lambda: shadows(served).running == 0)
+            await until(lambda: served.gateway.arbiter.running == 0)
         assert 20 <= shadows(served).sums.measured <= 85
 
 
@@ -172,7 +172,7 @@ async def test_a_shadow_delays_no_answer_and_is_cancelled_where_clients_need_the
         for number in range(3):
             with anyio.fail_after(20):
                 assert (await served.chat()).status_code == 200
-            assert shadows(served).running == 1
+            assert served.gateway.arbiter.running == 1
             assert shadows(served).sums.displaced == number
         await until(lambda: served.models.running == 1)
 
@@ -193,9 +193,9 @@ async def test_shadows_are_cancelled_when_the_endpoint_closes(endpoint: Any) -> 
     with anyio.fail_after(30):
         async with endpoint(written, seconds=slow_alone, config=priced(shadow=1.0)) as served:
             await served.chat()
-            assert shadows(served).running == 1
+            assert served.gateway.arbiter.running == 1
     assert served.models.running == 0
-    assert (shadows(served).running, shadows(served).sums.displaced) == (0, 1)
+    assert (served.gateway.arbiter.running, shadows(served).sums.displaced) == (0, 1)
 
 
 async def test_shadows_without_prices_are_a_configuration_error() -> None:

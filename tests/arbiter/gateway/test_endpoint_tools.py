@@ -3,12 +3,19 @@
 import json
 from typing import Any
 
+import httpx2
 import msgspec
 import pytest
 from openai import AsyncOpenAI
 
-from arbiter.gateway.inprocess_client import BASE
-from arbiter.protocols.ports import Generation, GenerationRequest
+from arbiter.actors.ring_setup import Models
+from arbiter.backends.calling import CallingGenerator
+from arbiter.backends.scripted import ScriptedGenerator
+from arbiter.config.config import parse
+from arbiter.gateway.app import Gateway
+from arbiter.gateway.inprocess_client import BASE, open_http_client
+from arbiter.library.arbiter import Arbiter
+from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle
 from arbiter.protocols.records import Usage
 from arbiter.protocols.tools import ToolCall
 
@@ -236,3 +243,36 @@ async def test_where_no_model_writes_a_valid_call_the_answer_is_an_error_that_sa
     assert answer.status_code == 502
     assert "broke the rules of the answer in each of 3 tries: the arguments of add" in answer.json()["error"]["message"]
     assert msgspec.json.decode(answer.content)["error"]["code"] == "model_failed"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("chat/completions", {"messages": [QUESTION], "tools": [ADD]}, "tools"),
+        ("responses", {"input": "q", "tools": [FLAT]}, "tools"),
+        (
+            "responses",
+            {
+                "input": [
+                    QUESTION,
+                    {"type": "function_call", "call_id": "c", "name": "add", "arguments": "{}"},
+                    {"type": "function_call_output", "call_id": "c", "output": "2"},
+                ]
+            },
+            None,
+        ),
+    ],
+)
+@pytest.mark.asyncio
+async def test_a_model_that_cannot_be_offered_tools_is_an_error_of_the_field_tools(
+    path: str, body: Any, param: str | None
+) -> None:
+    plain = CallingGenerator(ScriptedGenerator(lambda _: "text"), None, "models.target.prompt: set it")
+    config = parse({"models": {}, "run_type": "target"}, "test")
+    arbiter = Arbiter(config, models=Models(target=ModelHandle(plain)))
+    gateway = Gateway(arbiter)
+    async with arbiter, open_http_client(gateway.app, httpx2) as client:
+        refused = await client.post(f"{BASE}/v1/{path}", json={"model": "arbiter", **body})
+    error = refused.json()["error"]
+    assert (refused.status_code, error["param"], error["code"]) == (400, param, "invalid_value")
+    assert error["message"].endswith("but a model cannot be offered tools. models.target.prompt: set it")

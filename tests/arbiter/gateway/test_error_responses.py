@@ -36,7 +36,6 @@ ASKING_FOR_MORE: dict[str, Any] = {
     "service_tier": "priority",
     "truncation": "auto",
     "include": ["message.output_text.logprobs"],
-    "reasoning": {"effort": "high"},
     "store": True,
     "background": True,
 }

@@ -53,7 +53,7 @@ def test_tools_that_the_draft_cannot_be_offered_are_refused_at_the_cap_with_the_
             assert (await served.chat(model="arbiter:target", tools=tools)).status_code == 200
             refused = await served.chat(model="arbiter:target", tools=tools, stream=stream, n=n)
             error = refused.json()["error"]
-            assert (refused.status_code, error["code"]) == (400, "invalid_value")
+            assert (refused.status_code, error["code"], error["param"]) == (400, "invalid_value", "tools")
             assert error["message"].startswith("the key has reached a spend cap, so the draft alone answers: ")
             assert error["message"].endswith("a model cannot be offered tools. Its template has no tools.")
             assert served.gateway.open == 0

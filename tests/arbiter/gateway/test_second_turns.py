@@ -288,7 +288,7 @@ async def test_null_and_empty_settings_inside_a_refused_field_ask_for_nothing(en
             reasoning={"effort": None, "summary": None},
             tools=[],
         )
-        refused = await served.post("responses", input="q", reasoning={"effort": "high", "summary": None})
+        refused = await served.post("responses", input="q", prompt={"id": "p", "version": None})
     assert (taken.status_code, refused.status_code) == (200, 400)
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from arbiter import Arbiter, ConfigError, DataError, Tool, ToolCall
 from arbiter.backends.calling import CallingGenerator
+from arbiter.data.conversation import conversation
+from arbiter.data.offered_tools import answer_rules
 from arbiter.extending import Generation, GenerationRequest, ModelHandle, Models, ScriptedGenerator
-from arbiter.library.conversation import conversation
-from arbiter.library.offered_tools import answer_rules
 from arbiter.protocols.records import Turn, Usage
 from arbiter.protocols.tools import NO_ARGUMENTS, AnswerRules
 

@@ -23,7 +23,7 @@ from arbiter.protocols.records import Solution, StopReason, Usage
 from arbiter.runs.bench import run_problems
 from arbiter.runs.folder import open_run, read_records
 from arbiter.runs.results import Result
-from tests.silent_watcher import SilentWatcher
+from benchmarks.silent_watcher import SilentWatcher
 
 Body = Callable[[], Awaitable[None]]
 Request = GenerationRequest | ScoreRequest

@@ -19,7 +19,7 @@ from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, 
 from arbiter.protocols.records import Usage
 from arbiter.runs.bench import run_problems
 from arbiter.runs.folder import open_run
-from tests.silent_watcher import SilentWatcher
+from benchmarks.silent_watcher import SilentWatcher
 
 PROBLEMS = [Problem(str(n), f"question {n}", "7") for n in range(40)]
 

@@ -26,7 +26,7 @@ from arbiter.runs.regrading import regrade
 from arbiter.runs.reports.report import report_on
 from arbiter.runs.results import Summary
 from arbiter.runs.stored_config import as_toml
-from tests.silent_watcher import SilentWatcher
+from benchmarks.silent_watcher import SilentWatcher
 
 Configs = Callable[..., Config]
 Script = Callable[[GenerationRequest], Generation]

@@ -6,7 +6,7 @@ import resource
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,45 +14,34 @@ import anyio
 import pytest
 
 from arbiter.actors.ring_setup import Models
-from arbiter.actors.slots import Occupancy
 from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.config.config import Config
-from arbiter.config.model_tables import RouterTable
 from arbiter.data import Problem
 from arbiter.log import lock
 from arbiter.log.reader import LOG
 from arbiter.log.run import Run
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle
-from arbiter.protocols.records import StepRecord, Usage
+from arbiter.protocols.records import Usage
 from arbiter.runs import folder as folders
 from arbiter.runs.baseline_runs import check_resumable
 from arbiter.runs.bench import run_problems
 from arbiter.runs.file_replacement import replace_file
 from arbiter.runs.folder import open_run, read_records
 from arbiter.runs.results import Result, Summary
+from benchmarks.silent_watcher import SilentWatcher
 
 Configs = Callable[..., Config]
 PROBLEMS = [Problem(str(n), f"question {n}", "7") for n in range(40)]
 DAYS_400 = 400 * 86_400
 
 
-class Watching:
+class Watching(SilentWatcher):
     """Calls ``after`` with the number of results after each of them."""
 
     def __init__(self, after: Callable[[int], object] = lambda _: None) -> None:
         self.count = 0
         self._after = after
-
-    def loading(self, config: Config, tables: Mapping[str, RouterTable] | None = None) -> None: ...
-
-    def notice(self, text: str) -> None: ...
-
-    def started(self, solutions: int, earlier: Sequence[Result]) -> None: ...
-
-    def solving(self, occupancy: Callable[[], Mapping[str, Occupancy]]) -> None: ...
-
-    def kept(self, problem: str, sample: int, step: StepRecord) -> None: ...
 
     def solved(self, result: Result) -> None:
         self.count += 1

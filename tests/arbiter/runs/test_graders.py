@@ -29,7 +29,7 @@ from arbiter.runs.folder import open_run, read_results
 from arbiter.runs.graders import Graders, open_graders
 from arbiter.runs.regrading import regrade
 from arbiter.runs.results import Summary
-from tests.silent_watcher import SilentWatcher
+from benchmarks.silent_watcher import SilentWatcher
 
 Configs = Callable[..., Config]
 
@@ -230,7 +230,7 @@ def test_a_grader_is_found_by_the_name_of_an_entry_point(own: str, monkeypatch: 
     found = find_grader("by-row")
     assert (found.name, found.version) == ("by-row", 3)
     with pytest.raises(
-        ConfigError, match=r"use one of math, choice, text, code, judge, by-row, or 'package\.module:function'"
+        ConfigError, match=r"use one of math, choice, text, calls, code, judge, by-row, or 'package\.module:function'"
     ):
         find_grader("maths")
 

@@ -22,7 +22,7 @@ from arbiter.runs.folder import open_run, read_results
 from arbiter.runs.graders import Graders
 from arbiter.runs.grading_figures import JudgeRequests
 from arbiter.runs.results import Summary
-from tests.silent_watcher import SilentWatcher
+from benchmarks.silent_watcher import SilentWatcher
 
 Configs = Callable[..., Config]
 

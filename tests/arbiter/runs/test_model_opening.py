@@ -24,7 +24,7 @@ from arbiter.runs.bench import run_problems
 from arbiter.runs.folder import open_run, read_results
 from arbiter.runs.model_opening import with_step_ends
 from arbiter.runs.results import Summary
-from tests.silent_watcher import SilentWatcher
+from benchmarks.silent_watcher import SilentWatcher
 
 Configs = Callable[..., Config]
 

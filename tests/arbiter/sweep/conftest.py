@@ -1,7 +1,7 @@
 """Scripted models whose answers depend only on their input, and report how long they took."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +9,17 @@ import anyio
 import pytest
 
 from arbiter.actors.ring_setup import Models
-from arbiter.actors.slots import Occupancy
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
-from arbiter.config.config import Config
-from arbiter.config.model_tables import RouterTable
 from arbiter.data import Problem
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, Score, Scorer, ScoreRequest
-from arbiter.protocols.records import ScoreKind, StepRecord, Transcript, Usage
+from arbiter.protocols.records import ScoreKind, Transcript, Usage
 from arbiter.runs.results import Result
 from arbiter.sweep.points import SweepPoint
 from arbiter.sweep.runner import SweepJob, run_alone, run_together
 from arbiter.sweep.sweep import settle
 from arbiter.sweep.sweep_results import SweepResult
+from benchmarks.silent_watcher import SilentWatcher
 
 Request = GenerationRequest | ScoreRequest
 SCALES: tuple[ScoreKind, ...] = ("prm", "router", "judge")
@@ -93,24 +91,18 @@ def a_seen_world() -> Callable[..., Models]:
     return build
 
 
-class Quiet:
+class Quiet(SilentWatcher):
     """A watcher that stores its notices."""
 
     def __init__(self) -> None:
         self.notices: list[str] = []
         self.solved_so_far = 0
 
-    def loading(self, config: Config, tables: Mapping[str, RouterTable] | None = None) -> None: ...
-
     def notice(self, text: str) -> None:
         self.notices.append(text)
 
     def started(self, solutions: int, earlier: Sequence[Result]) -> None:
         self.notices.append(f"{len(earlier)} of {solutions}")
-
-    def solving(self, occupancy: Callable[[], Mapping[str, Occupancy]]) -> None: ...
-
-    def kept(self, problem: str, sample: int, step: StepRecord) -> None: ...
 
     def solved(self, result: Result) -> None:
         self.solved_so_far += 1

@@ -146,10 +146,11 @@ def test_a_schema_without_a_grammar_is_said_once_and_the_row_writes_freely(
 
 
 def test_without_the_extra_a_constraint_is_refused_with_what_to_install(
-    write: Write, generation: Requests, monkeypatch: pytest.MonkeyPatch
+    write: Write, loaded: Loaded, generation: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "llguidance", None)
     monkeypatch.delitem(sys.modules, "arbiter.backends.in_process.constrained", raising=False)
+    assert "pip install -e '.[structured]'" in (InProcessGenerator(loaded, TEMPLATE, 8).without_constraints or "")
     refused, free = write([generation(constraint="{}"), generation(max_tokens=2)])
     assert isinstance(refused, BackendError)
     assert "pip install -e '.[structured]'" in str(refused)

@@ -20,7 +20,7 @@ from arbiter.protocols.errors import BackendError, ConfigError
 from arbiter.runs.bench import bench
 from arbiter.runs.folder import read_records
 from arbiter.runs.results import Result, Summary
-from tests.silent_watcher import SilentWatcher
+from benchmarks.silent_watcher import SilentWatcher
 
 
 def refusal(name: str, kind: Kind = "generator", **options: Any) -> str:

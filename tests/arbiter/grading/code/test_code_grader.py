@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import anyio
@@ -14,15 +15,17 @@ from arbiter.grading import Grade, GradingRequest
 from arbiter.grading.code.code_grader import CodeGrader
 from arbiter.grading.code.sandboxes import Sandbox
 from arbiter.log.run import Run
+from arbiter.pocket.program_world import program_problems
 from arbiter.protocols.errors import ConfigError, RunError
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle
-from arbiter.protocols.records import Usage
+from arbiter.protocols.records import Model, Usage
+from arbiter.replay.whatif import what_if
 from arbiter.runs.bench import bench, configured_problems, run_problems
 from arbiter.runs.folder import open_run, read_results
 from arbiter.runs.graders import open_graders
 from arbiter.runs.regrading import regrade
 from arbiter.runs.results import Summary
-from tests.silent_watcher import SilentWatcher
+from benchmarks.silent_watcher import SilentWatcher
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.slow]
 
@@ -85,6 +88,31 @@ async def test_a_run_of_code_tasks_is_graded_continued_and_graded_again_without_
     await anyio.Path(config.data.source).unlink()
     assert (await regrade(run)).changes == ()
     assert read_results(run / "results.jsonl")[0] == results
+
+
+@pytest.mark.parametrize(("source", "grader"), [("pocket-programs:3", "text 1"), ("pocket-functions:3", "code 1")])
+async def test_the_world_of_programs_is_graded_by_text_and_by_code_in_a_run_its_regrading_and_a_replay(
+    a_config: Configs, tmp_path: Path, bubblewrap: None, source: str, grader: str
+) -> None:
+    drawn, steps = list(islice(program_problems(3), 6)), dict[str, tuple[str, ...]]()
+    for index, problem in enumerate(drawn):
+        author = problem if index % 3 else drawn[index + 1]  # two have the solutions of other problems
+        steps |= {problem.question: author.steps, problem.task: (f"```python\n{author.function}\n```",)}
+
+    def write(request: GenerationRequest) -> Generation:
+        transcript = request.transcript
+        text, *rest = steps[transcript.question][len(transcript.steps) :]
+        return Generation(text, "separator" if rest else "end", Usage(5, 3))
+
+    config, run = a_config(run_type="draft", data={"source": source, "limit": 6}), tmp_path / "run"
+    problems = configured_problems(config)
+    async with open_graders(config) as graders, open_run(config, problems, run) as folder:
+        models = Models(draft=ModelHandle(ScriptedGenerator(write)))
+        summary = await run_problems(config, problems, models, folder, SilentWatcher(), graders=graders)
+    assert (summary.accuracy, summary.graded, summary.grader) == (4 / 6, 6, grader)
+    assert (await regrade(run)).changes == ()
+    replayed = await anyio.to_thread.run_sync(what_if, Run.open(run), config, config, dict[Model, float]())
+    assert (replayed.exact, replayed.replayed.accuracy, replayed.replayed.grader) == (6, 4 / 6, grader)
 
 
 async def test_the_limits_of_programs_belong_to_the_run_but_how_many_run_at_once_does_not(

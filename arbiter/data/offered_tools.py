@@ -6,7 +6,7 @@ from typing import Any, cast, get_args
 
 import msgspec
 
-from arbiter.library.conversation import object_of
+from arbiter.data.conversation import object_of
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.tools import NO_ARGUMENTS, AnswerRules, Tool, ToolChoice
 from arbiter.structured.validation import checked_schema

@@ -1,0 +1,14 @@
+"""The names of called tools, for exports without texts."""
+
+from arbiter.log.redaction import redacted
+from arbiter.protocols.events import CallGenerated, Outcome
+
+
+def called_names(outcome: Outcome | None) -> list[str]:
+    """Return the names of the tools that a step calls.
+
+    A call that breaks the rules has a digest in place of its name: a model can write any text there.
+    """
+    if not isinstance(outcome, CallGenerated):
+        return []
+    return [call.name if outcome.valid else redacted(call.name) for call in outcome.calls]

@@ -1,0 +1,42 @@
+"""Solutions whose thought is known: what the models thought, and what they answered after it."""
+
+import msgspec
+
+from arbiter.protocols.ports import ThoughtOpening
+from arbiter.protocols.records import Solution
+from arbiter.structured.thoughts import DividedAnswer, divided_answer, text_after_first_thought
+
+
+def with_reasoning(solution: Solution, opening: ThoughtOpening | None) -> Solution:
+    """Return ``solution`` with its ``reasoning`` and ``content``; those of a failed problem stay None.
+
+    ``opening`` is as in ``divided_solution``.
+    """
+    if solution.finish_reason == "failed":
+        return solution
+    divided = divided_solution(solution, opening)
+    return msgspec.structs.replace(solution, reasoning=divided.reasoning, content=divided.content)
+
+
+def divided_solution(solution: Solution, opening: ThoughtOpening | None) -> DividedAnswer:
+    """Return the thought and the content of an answer.
+
+    ``opening`` says what may have opened a thought; None if the models write none.
+    """
+    return DividedAnswer("", solution.text) if opening is None else divided_answer(solution.text, opening == "prompt")
+
+
+def reasoning_tokens(solution: Solution, opening: ThoughtOpening | None) -> int:
+    """Return the tokens of the kept steps that are wholly a thought. ``opening`` is as in ``divided_solution``.
+
+    The step with the end of the thought counts only if nothing follows in it, since its tokens cannot be told apart.
+    """
+    texts = [step.kept.content for step in solution.steps]
+    whole, position, tokens = solution.separator.join(texts), 0, 0
+    after = whole if opening is None else text_after_first_thought(whole, opening == "prompt")
+    end = len(whole) - len(after or "")
+    for step, text in zip(solution.steps, texts, strict=True):
+        if end and position + len(text.rstrip()) <= end and not step.kept.calls:
+            tokens += step.kept.usage.completion_tokens
+        position += len(text) + len(solution.separator)
+    return tokens

