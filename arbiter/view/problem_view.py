@@ -133,6 +133,7 @@ def _candidate(candidate: Candidate) -> Json:
         "seconds": candidate.seconds,
         "valid": candidate.valid,
         "violation": candidate.violation,
+        "calls": [{"name": call.name, "arguments": call.arguments} for call in candidate.calls],
     }
 
 

@@ -200,8 +200,13 @@ def test_the_settings_have_the_configuration(some_runs: Path, look: Look) -> Non
 
 
 @pytest.mark.parametrize(
-    ("at", "said"), [("/run?run=0000000000000000", "gone"), ("/problem?run={router}&row=99", "no such problem"), ("/nowhere", "cannot be shown")]
-)  # fmt: skip
+    ("at", "said"),
+    [
+        ("/run?run=0000000000000000", "gone"),
+        ("/problem?run={router}&row=99", "no such problem"),
+        ("/nowhere", "cannot be shown"),
+    ],
+)
 def test_what_is_not_there_is_said_with_a_way_back(some_runs: Path, look: Look, at: str, said: str) -> None:
     def see(view: Page) -> None:
         expect(view.get_by_role("heading", level=1)).to_contain_text(said)

@@ -33,6 +33,9 @@ function timeBar(times) {
   );
 }
 
+/** @param {any[]} calls The text of the step has their arguments. */
+const toolNames = (calls) => calls.map(({ name, arguments: given }) => h("code", { title: given }, name));
+
 /** @param {any} candidate @param {any} policy */
 function judged(candidate, policy) {
   const threshold = candidate.author === "draft" ? policy.threshold : null;
@@ -49,6 +52,7 @@ function judged(candidate, policy) {
         `estimates ${candidate.estimates.map((/** @type {number} */ one) => one.toFixed(3)).join(", ")}`,
       ),
     h("span", {}, count(candidate.tokens, "token")),
+    candidate.calls.length > 0 && h("span", { class: "tools-called" }, "calls ", toolNames(candidate.calls)),
     candidate.valid === false && h("span", { class: "bad" }, candidate.violation ?? "breaks the rules"),
   ];
 }
