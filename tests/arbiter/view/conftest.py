@@ -24,7 +24,7 @@ from arbiter.runs.bench import run_problems
 from arbiter.runs.folder import open_run
 from arbiter.view.view_app import Viewer
 from arbiter.view.view_server import ViewServer
-from tests.silent_watcher import SilentWatcher
+from benchmarks.silent_watcher import SilentWatcher
 
 TOKEN = "the-token-of-a-test"  # noqa: S105 - of a test
 STEPS = 3

@@ -22,7 +22,7 @@ from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle
 from arbiter.protocols.records import Usage
 from arbiter.runs.bench import run_problems
 from arbiter.runs.folder import open_run
-from tests.silent_watcher import SilentWatcher
+from benchmarks.silent_watcher import SilentWatcher
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -70,6 +70,28 @@ function pause(milliseconds, signal) {
   });
 }
 
+const AGAIN = 400; // milliseconds until a problem may have been read
+
+/**
+ * Return the answer to a request for a problem. While the log is being read, a problem that is not there yet is asked
+ * for again. `isRead` tells whether all of the log has been read.
+ * @param {string} path
+ * @param {Query} query
+ * @param {() => Promise<boolean>} isRead
+ * @param {AbortSignal} signal
+ */
+export async function askPatiently(path, query, isRead, signal) {
+  for (;;) {
+    const last = await isRead();
+    try {
+      return await ask(path, query, signal);
+    } catch (error) {
+      if (last || !(error instanceof ApiError) || error.code !== "no_problem") throw error;
+    }
+    await pause(AGAIN, signal);
+  }
+}
+
 const SOON = 2000; // milliseconds between two looks at what is changing
 const LATER = 10_000; // and at what may change
 

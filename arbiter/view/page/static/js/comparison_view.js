@@ -1,12 +1,12 @@
 // Two runs: what differs in how they were made, and which problems changed their grade.
 
-import { ask } from "./api.js";
+import { follow } from "./api.js";
 import { h, put } from "./dom.js";
 import { bind } from "./keys.js";
 import { pairColumns } from "./pair_columns.js";
 import { ProblemList } from "./problem_list.js";
 import { go, href } from "./router.js";
-import { alertBox, plainTable, showWay } from "./shell.js";
+import { alertBox, plainTable, showFailure, showLink, showWay } from "./shell.js";
 import { compact, count, percent, seconds } from "./words.js";
 
 const CHIPS = [
@@ -21,15 +21,41 @@ const CHIPS = [
 export async function openComparison({ main, query, signal }) {
   const { a = "", b = "" } = query;
   put(main, h("p", { class: "loading", role: "status" }, "Comparing …"));
-  const answer = await ask("compare", { a, b }, signal);
-  showWay([{ text: `${answer.a.name} and ${answer.b.name}` }]);
-  const body = h("div", { class: "body fills" });
-  put(main, head(answer), body);
   const unbind = bind([
     { keys: ["Escape"], does: "all runs", act: () => go("/", { a, b }) },
     { keys: ["s"], does: "swap the two runs", act: () => go("/compare", { a: b, b: a }) },
   ]);
-  const names = answer.filter_names.map((/** @type {any} */ { name }) => name);
+  const about = h("header", { class: "head comparison" });
+  /** @type {ProblemList | null} */
+  let list = null;
+  const changed = (/** @type {any} */ answer) => {
+    put(about, head(answer));
+    if (list) return void list.renew();
+    showWay([{ text: `${answer.a.name} and ${answer.b.name}` }]);
+    const body = h("div", { class: "body fills" });
+    main.classList.remove("scrolls");
+    put(main, about, body);
+    list = pairList(body, answer, query, signal);
+  };
+  let live = false;
+  const isLive = (/** @type {any} */ { a: left, b: right, index }) =>
+    left.live || right.live || !(index.complete || index.error);
+  void follow(
+    `compare?${new URLSearchParams({ a, b })}`,
+    {
+      changed: (answer) => ((live = isLive(answer)), changed(answer)),
+      answered: () => showLink(live ? "live" : "still"),
+      failed: (error) => (list ? showLink("lost", error) : showFailure(main, error)),
+      isLive,
+    },
+    signal,
+  );
+  return { close: () => (unbind(), list?.close()) };
+}
+
+/** @param {HTMLElement} body @param {any} answer @param {Record<string, string>} query @param {AbortSignal} signal */
+function pairList(body, answer, query, signal) {
+  const { a = "", b = "" } = query;
   /** @type {ProblemList} */
   const list = new ProblemList(
     body,
@@ -42,14 +68,14 @@ export async function openComparison({ main, query, signal }) {
       names: answer.filter_names,
       chips: CHIPS,
       example: 'change == "lost" and parts > 2',
-      sorts: names,
+      sorts: answer.filter_names.map((/** @type {any} */ { name }) => name),
       columns: pairColumns,
       teach: (isFiltered) => teach(isFiltered, answer, list),
       open: (row, place) => go("/pair", { a, b, row: row.a.row, ...place }),
     },
     signal,
   );
-  return { close: () => (unbind(), list.close()) };
+  return list;
 }
 
 /** @param {boolean} isFiltered @param {any} answer @param {ProblemList} list */
@@ -133,9 +159,7 @@ function head(answer) {
         ),
       )
     : h("p", { class: "muted" }, "Both were made with the same settings.");
-  return h(
-    "header",
-    { class: "head comparison" },
+  return [
     h(
       "div",
       { class: "title" },
@@ -147,9 +171,13 @@ function head(answer) {
       index.error && alertBox(new Error(index.error)),
       !index.complete &&
         !index.error &&
-        h("p", { class: "muted" }, "The logs are still being read: open this view again for all pairs."),
+        h(
+          "p",
+          { class: "muted" },
+          `Reading the logs: ${percent(index.share, 0)} so far. The list grows while they are read.`,
+        ),
     ),
     grades(answer),
     figures(answer),
-  );
+  ];
 }

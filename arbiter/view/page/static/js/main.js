@@ -27,7 +27,8 @@ const VIEWS = new Map([
 
 let leave = () => {};
 
-async function show() {
+/** @param {boolean} isFirst The first view leaves the focus where the browser starts. */
+async function show(isFirst) {
   leave();
   const main = byId("main");
   const { path, query } = here();
@@ -38,7 +39,7 @@ async function show() {
   main.className = "";
   put(main);
   showLink("still");
-  if (!byId("skip").matches(":focus")) main.focus({ preventScroll: true });
+  if (!isFirst) main.focus({ preventScroll: true });
   try {
     const open = VIEWS.get(path);
     if (!open) throw new Error(`There is no view ${path} in this page.`);
@@ -51,5 +52,5 @@ async function show() {
 
 listen();
 byId("skip").addEventListener("click", (event) => (event.preventDefault(), byId("main").focus()));
-window.addEventListener("hashchange", show);
-void show();
+window.addEventListener("hashchange", () => void show(false));
+void show(true);

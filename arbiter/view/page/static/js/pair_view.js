@@ -1,6 +1,6 @@
 // The same problem in two runs, side by side, step by step.
 
-import { ask } from "./api.js";
+import { ask, askPatiently } from "./api.js";
 import { h, put } from "./dom.js";
 import { bind } from "./keys.js";
 import { listOf, neighbourKeys, neighbourLinks, placeOf } from "./list_place.js";
@@ -15,11 +15,14 @@ export async function openPair({ main, query, signal }) {
   const { a = "", b = "", row = "" } = query;
   main.classList.add("scrolls");
   put(main, h("p", { class: "loading", role: "status" }, "Loading the two transcripts …"));
-  const [runs, pair, known] = await Promise.all([
-    ask("compare", { a, b }, signal),
-    ask("compare/problem", { a, b, row }, signal),
-    placeOf("compare/problems", { a, b }, query, (one) => one.a.row, signal),
-  ]);
+  /** @type {any} */
+  let runs = null;
+  const isRead = async () => {
+    runs = await ask("compare", { a, b }, signal);
+    return runs.index.complete || runs.index.error !== null;
+  };
+  const pair = await askPatiently("compare/problem", { a, b, row }, isRead, signal);
+  const known = await placeOf("compare/problems", { a, b }, query, (one) => one.a.row, signal);
   const place = known ?? { previous: null, next: null, at: "", matching: null };
   const where = { a, b, ...listOf(query) };
   const back = { ...where, at: place.at };

@@ -1,6 +1,6 @@
 // One problem: its question and answers, its transcript step by step, and its requests.
 
-import { ask } from "./api.js";
+import { ask, askPatiently } from "./api.js";
 import { callLanes, callTable } from "./calls_view.js";
 import { h, put } from "./dom.js";
 import { bind } from "./keys.js";
@@ -17,11 +17,14 @@ export async function openProblem({ main, query, signal }) {
   const path = `runs/${encodeURIComponent(run)}`;
   main.classList.add("scrolls");
   put(main, h("p", { class: "loading", role: "status" }, "Loading the problem …"));
-  const [about, problem, known] = await Promise.all([
-    ask(path, {}, signal),
-    ask(`${path}/problems/${encodeURIComponent(row)}`, {}, signal),
-    placeOf(`${path}/problems`, {}, query, (one) => one.row, signal),
-  ]);
+  /** @type {any} */
+  let about = null;
+  const isRead = async () => {
+    about = await ask(path, {}, signal);
+    return about.index.complete || about.index.error !== null;
+  };
+  const problem = await askPatiently(`${path}/problems/${encodeURIComponent(row)}`, {}, isRead, signal);
+  const known = await placeOf(`${path}/problems`, {}, query, (one) => one.row, signal);
   const { previous, next } = problem;
   const place = known ?? { previous: unplaced(previous), next: unplaced(next), at: "", matching: null };
   const where = { run, ...listOf(query) };

@@ -78,7 +78,9 @@ function draw(place, times, { title, lines }) {
       ...lines.map(series),
     ],
   };
-  return new uPlot(options, [times, ...lines.map(({ values }) => values)], place);
+  const plot = new uPlot(options, [times, ...lines.map(({ values }) => values)], place);
+  place.querySelector("canvas")?.setAttribute("aria-hidden", "true"); // the group around it has the words
+  return plot;
 }
 
 /**

@@ -15,7 +15,7 @@ const PARTS = [
 /** @param {any} times */
 function timeBar(times) {
   if (!times) return null;
-  const parts = PARTS.filter(([name]) => times[name] > 0);
+  const parts = PARTS.filter(([name]) => times[name] >= 0.0005);
   const meter =
     times.total > 0 &&
     h(
