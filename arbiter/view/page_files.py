@@ -18,17 +18,22 @@ _TYPES = {
 
 
 class PageFile(NamedTuple):
-    """A file of the page, and its media type."""
+    """A file of the page, its media type, and the header ``link``, if it has one.
+
+    The header names the page's modules, so that a browser requests all of them at once.
+    """
 
     content: bytes
     media_type: str
+    link: str | None = None
 
 
 def page_files() -> dict[str, PageFile]:
     """Return the files by their addresses: ``/``, and ``/static/…``."""
     page = files("arbiter.view") / "page"
-    index = PageFile((page / INDEX).read_bytes(), _TYPES[".html"])
-    return {"/": index, **_below(page / "static", "/static/")}
+    static = _below(page / "static", "/static/")
+    link = ", ".join(f"<{address}>; rel=modulepreload" for address in static if address.endswith(".js"))
+    return {"/": PageFile((page / INDEX).read_bytes(), _TYPES[".html"], link), **static}
 
 
 def _below(folder: Traversable, address: str) -> dict[str, PageFile]:

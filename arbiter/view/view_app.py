@@ -72,7 +72,10 @@ class Viewer:
         found = self._files.get(request.url.path)
         if found is None:
             raise HTTPException(404)
-        return _tagged(request, found.content, found.media_type)
+        response = _tagged(request, found.content, found.media_type)
+        if found.link is not None:
+            response.headers["link"] = found.link
+        return response
 
 
 def _endpoint(answer: Answer) -> Callable[[Request], Any]:

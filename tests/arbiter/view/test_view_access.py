@@ -88,3 +88,12 @@ def test_every_answer_keeps_the_browser_from_anything_else(viewed: Any, path: st
 )
 def test_no_address_reaches_a_file_outside_of_the_page(viewed: Any, path: str) -> None:
     assert viewed.client.get(path).status_code == 404
+
+
+def test_the_page_names_its_modules_so_that_a_browser_requests_them_at_once(viewed: Any) -> None:
+    links = viewed.plain.get("/").headers["link"].split(", ")
+    addresses = [link.removeprefix("<").removesuffix(">; rel=modulepreload") for link in links]
+    assert "/static/js/main.js" in addresses
+    for address in addresses:
+        answer = viewed.plain.get(address)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "text/javascript; charset=utf-8")
