@@ -9,6 +9,7 @@ the same does not change. At the first other decision, the problem usually needs
 Only a candidate that ends the problem needs neither. Such problems are replayed (``arbiter.replay.whatif``).
 """
 
+from collections.abc import Iterable
 from typing import Literal
 
 from arbiter.actors.policies import DraftOnly, best_target
@@ -54,6 +55,10 @@ class Change(Record, frozen=True):
     model: Model = "draft"
 
 
+Decided = tuple[RecordedDecision, Evidence]
+"""A recorded decision, and the evidence that it was made from."""
+
+
 def recorded_decisions(problem: ProblemHistory) -> RecordedDecisions:
     """Return the decisions of a problem. A step whose draft broke the rules of the answer had none."""
     task = task_of(problem, DraftOnly())  # no policy decides here
@@ -68,10 +73,15 @@ def recorded_decisions(problem: ProblemHistory) -> RecordedDecisions:
     return RecordedDecisions(task.seed_name, task.seed, tuple(found), is_whole)
 
 
-def first_change(policy: Policy, recorded: RecordedDecisions) -> Change | None:
+def evidence_of(recorded: RecordedDecisions) -> list[Decided]:
+    """Return the recorded decisions, each with the evidence for a policy. It has scores and no texts."""
+    return [(one, _evidence(recorded, one)) for one in recorded.decisions]
+
+
+def first_change(policy: Policy, decided: Iterable[Decided]) -> Change | None:
     """Return the first decision of ``policy`` that differs from the recorded one; None if there is none."""
-    for one in recorded.decisions:
-        verdict = policy.decide(_evidence(recorded, one))
+    for one, evidence in decided:
+        verdict = policy.decide(evidence)
         if verdict == one.verdict:
             continue
         if verdict == "escalate":

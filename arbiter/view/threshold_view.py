@@ -21,7 +21,7 @@ from arbiter.log.run import Run, grades_in
 from arbiter.protocols.errors import ArbiterError, RequestError
 from arbiter.protocols.ports import Policy
 from arbiter.protocols.records import Model
-from arbiter.replay.threshold_changes import RecordedDecisions, first_change, is_local
+from arbiter.replay.threshold_changes import Decided, RecordedDecisions, evidence_of, first_change, is_local
 from arbiter.replay.whatif import replay_problems
 from arbiter.view.index_figures import COUNTED, Counted, counted_result, figures
 from arbiter.view.run_indexes import RunIndex
@@ -60,12 +60,15 @@ Again = Left | Counted
 
 
 class _Problem(NamedTuple):
-    """A problem as it was recorded, and what it adds to the figures of a replay that changes nothing."""
+    """A problem as it was recorded, and what it adds to the figures of a replay that changes nothing.
+
+    ``decided`` are its decisions; None if only a replay can find out what changes.
+    """
 
     row: int
     counted: Counted
     unchanged: Counted
-    decisions: RecordedDecisions | None
+    decided: list[Decided] | None
 
 
 class ThresholdViews:
@@ -125,8 +128,9 @@ class ThresholdView:
                 self._unfinished += 1
                 continue
             unchanged = counted._replace(target_calls=target_calls, written_draft=draft, written_target=target)
-            decoded = None if decisions is None else _DECISIONS.decode(decisions)
-            self._problems[counted.id, counted.sample] = _Problem(row, counted, unchanged, decoded)
+            recorded = None if decisions is None or not self._is_local else _DECISIONS.decode(decisions)
+            decided = evidence_of(recorded) if recorded is not None and recorded.is_whole else None
+            self._problems[counted.id, counted.sample] = _Problem(row, counted, unchanged, decided)
 
     def at(self, threshold: float) -> Json:
         """Return what the run would have been with ``threshold``. Raises as ``ThresholdViews.at`` does."""
@@ -170,10 +174,9 @@ class ThresholdView:
 
     def _case(self, policy: Policy, key: Key, problem: _Problem, threshold: float) -> "Again | _Case":
         """Return what a problem would have been, or the case in which a replay has to find out."""
-        decisions = problem.decisions
-        if not self._is_local or decisions is None or not decisions.is_whole:
+        if problem.decided is None:
             return _Case(key, None, threshold)
-        change = first_change(policy, decisions)
+        change = first_change(policy, problem.decided)
         if change is None:
             return problem.unchanged
         return Left(change.step, change.model) if change.outcome == "left" else _Case(key, change.step, None)

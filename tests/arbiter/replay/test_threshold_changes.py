@@ -17,7 +17,7 @@ from arbiter.log.history import Key
 from arbiter.log.run import Run
 from arbiter.protocols.ports import Policy
 from arbiter.protocols.records import Target
-from arbiter.replay.threshold_changes import first_change, is_local, recorded_decisions
+from arbiter.replay.threshold_changes import evidence_of, first_change, is_local, recorded_decisions
 from arbiter.replay.whatif import what_if
 
 THRESHOLDS = (0.0, 0.1, 0.35, 0.5, 0.65, 0.9, 1.0)
@@ -50,7 +50,7 @@ def test_a_replay_finds_what_is_said_of_each_problem(
         now = before.with_threshold(threshold - 0.5 if name == "oracle" else threshold)
         found = what_if(run, before, now, {})
         left = {(one.problem, one.sample): (one.step, one.model) for one in found.left}
-        changes = {key: first_change(now.policy(), one) for key, one in recorded.items() if one.is_whole}
+        changes = {key: first_change(now.policy(), evidence_of(one)) for key, one in recorded.items() if one.is_whole}
         said: dict[Key, tuple[int, str]] = {
             key: (change.step, change.model) for key, change in changes.items() if change and change.outcome == "left"
         }
