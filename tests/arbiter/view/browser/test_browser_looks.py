@@ -45,7 +45,8 @@ CONTRAST = """() => {
 }"""
 
 UNNAMED = """() => [...document.querySelectorAll("a, button, input, summary, canvas, [role=img]")]
-  .filter((e) => e.checkVisibility() && !e.closest("[aria-hidden=true]") && !e.textContent.trim() && !e.getAttribute("aria-label") && !e.labels?.length
+  .filter((e) => e.checkVisibility() && !e.closest("[aria-hidden=true]"))
+  .filter((e) => !e.textContent.trim() && !e.getAttribute("aria-label") && !e.labels?.length
     && !e.querySelector("title")).map((e) => e.outerHTML.slice(0, 120))"""
 
 WIDE = "document.documentElement.scrollWidth > innerWidth"

@@ -214,3 +214,16 @@ def test_what_is_not_there_is_said_with_a_way_back(some_runs: Path, look: Look, 
         expect(view.get_by_role("heading", name="Runs")).to_be_visible()
 
     look(some_runs, see, at=at, refused=True)
+
+
+def test_a_problem_in_progress_grows_and_keeps_the_place_of_its_reader(growing: Any, look: Look) -> None:
+    def see(view: Page) -> None:
+        view.get_by_label("Filter by an expression").fill("unfinished")
+        expect(view.locator(".found")).to_contain_text("of ")
+        view.locator(".tabulator-row .ends").first.click()
+        expect(view.get_by_role("heading", level=1)).to_contain_text("unfinished")
+        growing.go_on()
+        expect(view.get_by_role("heading", level=1)).to_contain_text("wrong")
+        expect(view.locator(".step")).to_have_count(1)
+
+    look(growing.folder, see, at="/run?run={growing}")

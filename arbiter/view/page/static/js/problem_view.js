@@ -1,12 +1,12 @@
 // One problem: its question and answers, its transcript step by step, and its requests.
 
-import { ask, askPatiently } from "./api.js";
+import { ask, askPatiently, follow } from "./api.js";
 import { callLanes, callTable } from "./calls_view.js";
 import { h, put } from "./dom.js";
 import { bind } from "./keys.js";
 import { listOf, neighbourKeys, neighbourLinks, placeOf, unplaced } from "./list_place.js";
 import { go, href } from "./router.js";
-import { gradeChip, showWay } from "./shell.js";
+import { gradeChip, showLink, showWay } from "./shell.js";
 import { stepView } from "./step_view.js";
 import { textBlock } from "./step_parts.js";
 import { label, seconds, spaced } from "./words.js";
@@ -31,7 +31,11 @@ export async function openProblem({ main, query, signal }) {
   const back = { ...where, at: place.at };
   const name = label(problem.id, problem.sample);
   showWay([{ text: about.run.name, to: href("/run", back) }, { text: name }]);
-  put(main, h("article", { class: "problem" }, head(problem, name, place, where), body(problem)));
+  const article = h("article", { class: "problem" });
+  const shown = (/** @type {any} */ answer) => put(article, head(answer, name, place, where), body(answer));
+  shown(problem);
+  put(main, article);
+  if (problem.finish === null) void grow(`${path}/problems/${encodeURIComponent(row)}`, main, shown, signal);
   return {
     close: bind([
       ...neighbourKeys(place, "/problem", where, "problem"),
@@ -40,6 +44,28 @@ export async function openProblem({ main, query, signal }) {
       { keys: ["Escape"], does: "back to the list", act: () => go("/run", back) },
     ]),
   };
+}
+
+/**
+ * Show a problem that has not ended again, whenever it has got further. The place of its reader stays.
+ * @param {string} path
+ * @param {HTMLElement} main
+ * @param {(problem: any) => void} shown
+ * @param {AbortSignal} signal
+ */
+function grow(path, main, shown, signal) {
+  const isLive = (/** @type {any} */ problem) => problem.finish === null;
+  let live = true;
+  const changed = (/** @type {any} */ problem) => {
+    const { scrollTop } = main;
+    live = isLive(problem);
+    const focused = document.activeElement?.id;
+    shown(problem);
+    main.scrollTop = scrollTop;
+    if (focused?.startsWith("step-")) document.getElementById(focused)?.focus({ preventScroll: true });
+  };
+  const failed = (/** @type {unknown} */ error) => showLink("lost", error);
+  return follow(path, { changed, failed, answered: () => showLink(live ? "live" : "still"), isLive }, signal);
 }
 
 /**
