@@ -47,7 +47,7 @@ class RecordedDecisions(Record, frozen=True):
     is_whole: bool = True
 
 
-class Change(Record, frozen=True):
+class DecisionChange(Record, frozen=True):
     """The first decision that changes: the problem then ``ends``, or needs a new answer of ``model`` at ``step``."""
 
     step: int
@@ -78,15 +78,17 @@ def evidence_of(recorded: RecordedDecisions) -> list[Decided]:
     return [(one, _evidence(recorded, one)) for one in recorded.decisions]
 
 
-def first_change(policy: Policy, decided: Iterable[Decided]) -> Change | None:
+def first_change(policy: Policy, decided: Iterable[Decided]) -> DecisionChange | None:
     """Return the first decision of ``policy`` that differs from the recorded one; None if there is none."""
     for one, evidence in decided:
         verdict = policy.decide(evidence)
         if verdict == one.verdict:
             continue
         if verdict == "escalate":
-            return Change(one.step, "left", "target")
-        return Change(one.step, "ends") if one.ends else Change(one.step + 1, "left", policy.proposers[0])
+            return DecisionChange(one.step, "left", "target")
+        return (
+            DecisionChange(one.step, "ends") if one.ends else DecisionChange(one.step + 1, "left", policy.proposers[0])
+        )
     return None
 
 
