@@ -130,8 +130,9 @@ export class ProblemList {
 
   /** @param {unknown} error */
   fail(error) {
-    if (error instanceof ApiError && error.code === "bad_filter") return this.tools.refuse(error);
-    this.note.hidden = false;
+    const isFilter = error instanceof ApiError && error.code === "bad_filter";
+    this.note.hidden = isFilter;
+    if (isFilter) return this.tools.refuse(error);
     put(this.note, alertBox(error));
   }
 
