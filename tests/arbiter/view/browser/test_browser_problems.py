@@ -68,6 +68,7 @@ def test_a_transcript_has_all_steps_with_author_decision_and_both_texts(
 
 def test_the_author_of_a_step_is_seen_without_colour(some_runs: Path, look: Look) -> None:
     def see(view: Page) -> None:
+        expect(view.locator(".step")).to_have_count(3)
         marks = {text[0] for text in view.locator(".step > .line .who").all_inner_texts()}
         assert marks <= {"□", "■"}
         bars = view.locator(".step").evaluate_all(
