@@ -22,7 +22,8 @@ from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config.config import parse
 from arbiter.gateway.app import PATIENCE, Gateway
 from arbiter.gateway.client_connections import HEAD_SECONDS, Connections
-from arbiter.gateway.uvicorn_server import Server, bound
+from arbiter.gateway.listening_socket import bound
+from arbiter.gateway.uvicorn_server import Server
 from arbiter.library.arbiter import Arbiter
 from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle, Scorer
 from arbiter.protocols.records import Usage

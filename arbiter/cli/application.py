@@ -28,6 +28,7 @@ COMMANDS = (
     "train",
     "tune",
     "up",
+    "view",
 )
 """The command names. ``NAME_command`` in the module ``arbiter.cli.NAME`` is a function or an app with subcommands."""
 

@@ -21,6 +21,7 @@ from arbiter.config.run_tables import RunType
 from arbiter.config.serve_tables import StreamUnit
 from arbiter.exports.files import require
 from arbiter.gateway.host_names import is_loopback
+from arbiter.gateway.listening_socket import address, bound
 from arbiter.library.arbiter import Arbiter
 from arbiter.protocols.errors import ConfigError
 from arbiter.runs.finding import refuse_last
@@ -141,11 +142,11 @@ def serve_command(
 
 
 async def _serve(gateway: "Gateway", host: str, port: int, drain: float, out: Path | None, has_keys: bool) -> None:
-    from arbiter.gateway.uvicorn_server import bound, serve  # their packages are an extra
+    from arbiter.gateway.uvicorn_server import serve  # its packages are an extra
 
     arbiter, config = gateway.arbiter, gateway.arbiter.config
     with bound(host, port) as listening:
-        at = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+        at = address(host, listening)
         say(f"loading {', '.join(config.models.configured()) or 'the models'} …")
         async with arbiter:
             gateway.check()

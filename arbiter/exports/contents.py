@@ -127,13 +127,14 @@ def _problem(history: ProblemHistory, grade: Graded | None, calls: list[Json]) -
         right=grade and grade.right,
         answer=grade and grade.answer,
         reason=grade and grade.reason,
-        reference=_reference(grade),
+        reference=reference_text(grade),
         steps=[_step(history, number, record) for number, record in enumerate(records)],
         calls=calls,
     )
 
 
-def _reference(grade: Graded | None) -> str | None:
+def reference_text(grade: Graded | None) -> str | None:
+    """Return the right answer that a grade was given for, as text; None if it is not known."""
     match None if grade is None else grade.reference:
         case dict() as reference:
             return str(msgspec.convert(reference, Reference))

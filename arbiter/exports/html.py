@@ -34,6 +34,7 @@ IN_ONE_FILE = 500
 
 _IN_A_PART = 100
 _EXCERPT = 240  # characters of a question in the list
+_ANSWER = 120  # characters of an answer in the list
 _LISTED = ("id", "sample", "begin", "end", "seconds", "finish_reason", "right")  # what the list shows of a problem
 
 
@@ -88,7 +89,8 @@ def _listed(problem: dict[str, Any], part: int) -> dict[str, Any]:
     """Return what the list and the plot show of a problem. The rest is in its part."""
     shown = {name: problem[name] for name in _LISTED if name in problem}
     steps = [{name: step[name] for name in ("author", "verdict", "end") if name in step} for step in problem["steps"]]
-    return {**shown, "question": problem["question"][:_EXCERPT], "steps": steps, "calls": [], "part": part}
+    answers = {name: problem[name][:_ANSWER] for name in ("answer", "reference") if name in problem}
+    return {**shown, **answers, "question": problem["question"][:_EXCERPT], "steps": steps, "calls": [], "part": part}
 
 
 def _write(path: Path, text: str) -> None:

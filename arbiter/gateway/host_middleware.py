@@ -4,7 +4,7 @@ A page of another site can give its own name the address of this machine. Its re
 listens at 127.0.0.1, and the browser lets it read the answers. Their ``Host`` header still has the name of that site.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -20,18 +20,19 @@ class HostMiddleware:
     """Refuse requests with 421 whose ``Host`` header has a name that is not one of this endpoint's.
 
     These are loopback names, ``hosts``, and the address at which the connection arrived. A client in process sets
-    that address itself, so all of its requests are answered.
+    that address itself, so all of its requests are answered. ``refuse`` makes the response.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, hosts: Sequence[str], refuse: Callable[[RequestError], ASGIApp] = refusal) -> None:
         self._app = app
+        self._refuse = refuse
         self._hosts = frozenset(canonical(host) for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in _PROBES or self._is_known(scope):
             await self._app(scope, receive, send)
         else:
-            await refusal(_misdirected(_hosts(scope)))(scope, receive, send)
+            await self._refuse(_misdirected(_hosts(scope)))(scope, receive, send)
 
     def _is_known(self, scope: Scope) -> bool:
         given = _hosts(scope)

@@ -13,24 +13,14 @@ import uvicorn
 from arbiter.actors.supervision import services
 from arbiter.gateway.app import Gateway
 from arbiter.gateway.client_connections import Connections, DescriptorLog
-from arbiter.protocols.errors import ConfigError
+from arbiter.gateway.listening_socket import BACKLOG
 
 DRAIN = 30.0
 """The default time in seconds for which a shutdown waits for open problems."""
 
-_BACKLOG = 2048  # connections that may wait to be accepted: many clients may connect at the same time
 # connections that one turn of the event loop accepts: others are closed in between if there are too many
 _ACCEPTED = 64
 _FAREWELL = 5  # seconds after the last problem has ended in which its client can still read the response
-
-
-def bound(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Raises ``ConfigError`` if the address cannot be used."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except (OSError, OverflowError) as error:
-        raise ConfigError(f"cannot listen at {host}, port {port}: {error}; choose another --host or --port") from error
 
 
 async def serve(
@@ -83,7 +73,7 @@ class Server(uvicorn.Server):
         asyncio.get_running_loop().set_exception_handler(DescriptorLog())
         await super().startup(sockets)
         for one in sockets or ():
-            one.listen(_BACKLOG)  # uvicorn's ``backlog`` limits both those that wait and those that a turn accepts
+            one.listen(BACKLOG)  # uvicorn's ``backlog`` limits both those that wait and those that a turn accepts
         self._ready()
 
     @contextlib.contextmanager

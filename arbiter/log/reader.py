@@ -7,8 +7,9 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 import msgspec
 
@@ -35,6 +36,18 @@ class _Number(msgspec.Struct):
     """The number of a line whose checksum is wrong."""
 
     seq: int
+
+
+class Position(NamedTuple):
+    """Where a reader of a log is: its ``offset`` in bytes, and what it knows of the lines before.
+
+    These are their number ``lines``, their ``run``, and the checksum of the last one.
+    """
+
+    offset: int = 0
+    lines: int = 0
+    run: str = ""
+    crc: int | None = None
 
 
 _VERSION = msgspec.json.Decoder(_Version)
@@ -126,6 +139,23 @@ class LogFile:
                 found += events
         return found
 
+    def read_on(self, position: Position, most: int) -> tuple[list[Event], Position]:
+        """Return the events of up to ``most`` complete lines after ``position``, and the position after them.
+
+        There are none at the end of the log, and none while its last line is incomplete. Raises as iteration does.
+        """
+        found: list[Event] = []
+        offset, number, run, checksums = position.offset, position.lines, position.run, Checksums(position.crc)
+        with self._opened() as file:
+            file.seek(offset)
+            for line in islice(self._lines(file, number), most):
+                if not line.endswith(b"\n"):
+                    break
+                events = self._checked(line, number, run, checksums)
+                offset, number, run = offset + len(line), number + 1, events[-1].run
+                found += events
+        return found, Position(offset, number, run, checksums.crc)
+
     def follow(self, pause: float = 0.2) -> Iterator[Event]:
         """Yield the events so far and wait for new ones, until the newest session ends regularly.
 
@@ -155,19 +185,24 @@ class LogFile:
                     raise self._damaged(number, f"it ends with {line[-1:]!r} in place of a line feed")
                 self.torn = len(line)
                 return
-            found = self._decoded(line, number, run, checksums)
-            last = found[-1]
-            if last.seq != number:
-                raise self._damaged(number, _gap(number, last.seq))
-            if last.run != (run := run or last.run):
-                raise self._damaged(number, f"it belongs to the run {last.run}, the lines before it to {run}")
+            found = self._checked(line, number, run, checksums)
+            run = found[-1].run
             self.whole += len(line)
-            self.lines, self.ended, self.crc = number + 1, last.kind == "run_ended", checksums.crc
+            self.lines, self.ended, self.crc = number + 1, found[-1].kind == "run_ended", checksums.crc
             self.unchecked += checksums.crc is None
             yield from found
 
-    def _lines(self, file: BinaryIO) -> Iterator[bytes]:
-        number = 0
+    def _checked(self, line: bytes, number: int, run: str, checksums: Checksums) -> list[Event]:
+        """Return the events of a line that follows ``number`` lines of ``run``. Raises ``RunError`` if it does not."""
+        found = self._decoded(line, number, run, checksums)
+        last = found[-1]
+        if last.seq != number:
+            raise self._damaged(number, _gap(number, last.seq))
+        if run and last.run != run:
+            raise self._damaged(number, f"it belongs to the run {last.run}, the lines before it to {run}")
+        return found
+
+    def _lines(self, file: BinaryIO, number: int = 0) -> Iterator[bytes]:
         try:
             for line in file:
                 yield line

@@ -3,7 +3,8 @@
 A problem that needs an answer that was not recorded diverges and has no result: no answer is invented.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
 
 import anyio
 import msgspec
@@ -63,21 +64,50 @@ def what_if(run: Run, before: Config, config: Config, speeds: Speeds) -> WhatIf:
         raise RunError(f"{run.path} was recorded with log.record = 'decisions', which leaves out the answers")
     problems = list(run.problems())
     finished = {problem.key: problem for problem in problems if problem.end is not None}
-    simulation = Simulation(finished.values(), config, speeds)
+    again = replay_problems(run, before, config, speeds, list(finished.values()), run.grades())
+    whole = not again.left and len(finished) == len(problems)
+    return WhatIf(
+        run=str(run.path),
+        exact=len(again.replayed),
+        left=again.left,
+        unfinished=len(problems) - len(finished),
+        recorded=_summary(before, again.recorded, _taken(finished.values()) if whole and not run.is_shared else None),
+        replayed=_summary(config, again.replayed, again.seconds if whole else None),
+    )
+
+
+class ReplayedProblems(NamedTuple):
+    """Problems that were replayed with other rules: those that ``left`` the recording, and the results of the others.
+
+    ``seconds`` is the virtual time of all of them together.
+    """
+
+    left: tuple[Divergence, ...]
+    recorded: list[Result]
+    replayed: list[Result]
+    seconds: float
+
+
+def replay_problems(
+    run: Run,
+    before: Config,
+    config: Config,
+    speeds: Speeds,
+    problems: Collection[ProblemHistory],
+    grades: dict[Key, Graded],
+) -> ReplayedProblems:
+    """Replay problems of ``run`` that have ended, with their recorded ``grades``, as ``what_if`` replays all of them.
+
+    Raises ``RunError`` as ``what_if`` does.
+    """
+    simulation = Simulation(problems, config, speeds)
     run_virtually(simulation.run)
     left = simulation.journal.left
     solutions = {key: solution for key, solution in simulation.solutions.items() if key not in left}
-    results = _Results(run, before, {key: finished[key] for key in solutions})
+    ended = {problem.key: problem for problem in problems}
+    results = _Results(run, before, {key: ended[key] for key in solutions}, grades)
     recorded, replayed = results.recorded(), anyio.run(results.replayed, solutions)
-    whole = not left and len(finished) == len(problems)
-    return WhatIf(
-        run=str(run.path),
-        exact=len(solutions),
-        left=tuple(left.values()),
-        unfinished=len(problems) - len(finished),
-        recorded=_summary(before, recorded, _taken(finished.values()) if whole and not run.is_shared else None),
-        replayed=_summary(config, replayed, simulation.seconds if whole else None),
-    )
+    return ReplayedProblems(tuple(left.values()), recorded, replayed, simulation.seconds)
 
 
 class Simulation:
@@ -123,10 +153,12 @@ class Simulation:
 class _Results:
     """Results of the same problems, as recorded and as replayed."""
 
-    def __init__(self, run: Run, config: Config, problems: dict[Key, ProblemHistory]) -> None:
+    def __init__(
+        self, run: Run, config: Config, problems: dict[Key, ProblemHistory], grades: dict[Key, Graded]
+    ) -> None:
         self._run = run
         self._config = config
-        self._grades = run.grades()
+        self._grades = grades
         self._recorded = {key: solution for key, problem in problems.items() if (solution := problem.solution())}
 
     def recorded(self) -> list[Result]:

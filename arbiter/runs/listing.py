@@ -15,10 +15,11 @@ from arbiter.protocols.errors import ArbiterError, RunError
 from arbiter.protocols.records import Record
 from arbiter.runs.collection import read_collection
 from arbiter.runs.documents import read_document
-from arbiter.runs.finding import FoundRun, Kind, find_runs
+from arbiter.runs.finding import GRADED, FoundRun, Kind, find_runs
 from arbiter.runs.remedies import SWEEP_REMEDY
 from arbiter.runs.reports.report import read_run
 from arbiter.runs.results import Summary
+from arbiter.runs.stored_summary import NAME as STORED_SUMMARY
 from arbiter.runs.stored_summary import read_summary
 
 State = Literal["finished", "interrupted", "stopped early", "running", "unfinished", "damaged"]
@@ -72,10 +73,11 @@ def list_runs(folders: Sequence[Path]) -> list[ListedRun]:
         if not folder.is_dir():
             raise RunError(f"there is no folder {str(folder)!r}: give folders that hold runs")
     found = {run.path.resolve(): run for folder in folders for run in find_runs(folder)}
-    return [_listed(run) for run in sorted(found.values(), key=lambda run: (-run.started, run.path))]
+    return [listed_run(run) for run in sorted(found.values(), key=lambda run: (-run.started, run.path))]
 
 
-def _listed(found: FoundRun) -> ListedRun:
+def listed_run(found: FoundRun, read_results: bool = True) -> ListedRun:
+    """Return a run with its figures. Without a summary they are computed from its results, if ``read_results``."""
     path, about = found.path, _configuration(found.path)
     plain = ListedRun(
         run=str(path),
@@ -87,6 +89,8 @@ def _listed(found: FoundRun) -> ListedRun:
         data=_text(about.get("data"), "source"),
     )
     describe = {"sweep": _sweep, "reproduction": _reproduction, "collection": _collection, "calls": _calls}
+    if not read_results and found.kind in GRADED and has_log(path) and not (path / STORED_SUMMARY).exists():
+        describe[found.kind] = _calls
     try:
         return describe.get(found.kind, _run)(path, plain)
     except ArbiterError as error:
@@ -160,7 +164,8 @@ def _calls(path: Path, plain: ListedRun) -> ListedRun:
             last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
         state = "finished" if b'"run_ended"' in last else state
     started = Run.open(path).started.identity
-    return msgspec.structs.replace(plain, state=state, run_types=(str(started.get("run_type", "")),), data=None)
+    data = None if plain.kind == "calls" else plain.data
+    return msgspec.structs.replace(plain, state=state, run_types=(str(started.get("run_type", "")),), data=data)
 
 
 def _configuration(folder: Path) -> dict[str, Any]:

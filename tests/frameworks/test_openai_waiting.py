@@ -14,7 +14,7 @@ from arbiter import Arbiter
 from arbiter.config.config import parse
 from arbiter.extending import GenerationRequest, ModelHandle, Models, ScoreRequest, ScriptedGenerator
 from arbiter.gateway.app import Gateway
-from arbiter.gateway.uvicorn_server import bound
+from arbiter.gateway.listening_socket import bound
 from arbiter.protocols.ports import Generator
 
 FOR_EVER = 1e6

@@ -323,10 +323,19 @@
       make("span", {}, make("span", { class: "id" }, label(problem)), stateChip(problem)),
       make("span", { class: "facts" }, facts),
       make("span", { class: "excerpt" }, plain(problem.question, "question omitted from the log").slice(0, 240)),
+      ...answers(problem),
       strip(problem));
     on(row, "click", () => open(problem, true));
     on(row, "focus", () => setCurrent(problem));
     return row;
+  }
+
+  /* The given and the expected answer of a graded problem, for the list. */
+  function answers(problem) {
+    if (problem.right === undefined || (problem.answer === undefined && problem.reference === undefined)) return [];
+    const given = problem.answer === undefined ? "no answer" : `answer ${plain(problem.answer, "omitted").slice(0, 120)}`;
+    const expected = problem.reference === undefined ? "" : `, expected ${plain(problem.reference, "omitted").slice(0, 120)}`;
+    return [make("span", { class: "answers" }, given + expected)];
   }
 
   function setCurrent(problem) {

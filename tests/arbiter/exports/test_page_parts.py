@@ -43,6 +43,13 @@ def test_a_page_of_many_problems_is_a_folder_with_parts(large_page: Path) -> Non
     assert len([*large_page.parent.glob("part-*.js")]) == 6
 
 
+def test_the_list_has_answers_of_parts_that_are_not_loaded(large_page: Path, look_at: Look) -> None:
+    def see(view: Page) -> None:
+        expect(view.locator(".row .answers").first).to_have_text("answer 0 of many, expected 0 of many")
+
+    look_at(large_page, see)
+
+
 def test_a_problem_of_the_last_part_shows_its_transcript(large_page: Path, look_at: Look) -> None:
     def see(view: Page) -> None:
         expect(view.locator("#count")).to_have_text("600 problems")

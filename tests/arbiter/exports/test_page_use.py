@@ -51,6 +51,16 @@ def test_a_filter_shows_the_problems_that_it_names(troubled_run: Run, look: Look
     look(troubled_run, see)
 
 
+def test_the_list_has_the_given_and_the_expected_answer_of_each_graded_problem(troubled_run: Run, look: Look) -> None:
+    def see(view: Page) -> None:
+        shown = dict(zip(ids(view), (row.inner_text() for row in view.locator(".row").all()), strict=True))
+        assert "answer 2, expected 2" in shown["2"]
+        assert "answer 3, expected something else" in shown["3"]
+        assert "answer" not in shown["broken"]
+
+    look(troubled_run, see)
+
+
 def test_the_slowest_can_come_first(troubled_run: Run, look: Look) -> None:
     def see(view: Page) -> None:
         view.get_by_role("button", name="Slowest first").click()

@@ -17,7 +17,8 @@ from arbiter.config.config import Config, parse
 from arbiter.gateway.app import Gateway
 from arbiter.gateway.client_connections import Connections
 from arbiter.gateway.inprocess_client import BASE, open_http_client
-from arbiter.gateway.uvicorn_server import Server, bound
+from arbiter.gateway.listening_socket import bound
+from arbiter.gateway.uvicorn_server import Server
 from arbiter.library.arbiter import Arbiter
 from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle, Scorer, ScoreRequest
 from arbiter.protocols.records import Author, Usage

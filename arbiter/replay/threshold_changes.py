@@ -1,0 +1,119 @@
+"""Find out, without replaying them, which problems another threshold leaves as they were.
+
+A recorded decision is computed again from its recorded scores, by the policy itself. A problem whose decisions all stay
+the same does not change. At the first other decision, the problem usually needs an answer that was not recorded:
+
+- a kept draft that is now escalated needs a step of the target, and
+- another candidate in place of the kept one needs the next step in a context that the run never had.
+
+Only a candidate that ends the problem needs neither. Such problems are replayed (``arbiter.replay.whatif``).
+"""
+
+from collections.abc import Iterable
+from typing import Literal
+
+from arbiter.actors.policies import DraftOnly, best_target
+from arbiter.actors.transcripts import context_after, finish_reason, first_context
+from arbiter.log.history import ProblemHistory
+from arbiter.protocols.ports import Evidence, Policy
+from arbiter.protocols.records import Author, Candidate, Model, Rating, Record, StepRecord, Usage, Verdict
+from arbiter.replay.recorded_tasks import task_of
+
+
+class RecordedDecision(Record, frozen=True):
+    """A decision of a policy at ``step``: its verdict, and the scores that it read.
+
+    ``ends`` says whether the problem would have ended with the best other candidate of the step.
+    """
+
+    step: int
+    verdict: Verdict
+    score: float | None
+    confidence: float | None
+    target_score: float | None
+    ends: bool
+
+
+class RecordedDecisions(Record, frozen=True):
+    """The decisions of one sample of a problem, and the name and seed that a random policy reads.
+
+    ``is_whole`` is False if the problem may have had decisions that are not here, because it failed in a step, or if it
+    has a deadline: then its end depends on times.
+    """
+
+    seed_name: str
+    seed: int
+    decisions: tuple[RecordedDecision, ...]
+    is_whole: bool = True
+
+
+class DecisionChange(Record, frozen=True):
+    """The first decision that changes: the problem then ``ends``, or needs a new answer of ``model`` at ``step``."""
+
+    step: int
+    outcome: Literal["left", "ends"]
+    model: Model = "draft"
+
+
+Decided = tuple[RecordedDecision, Evidence]
+"""A recorded decision, and the evidence that it was made from."""
+
+
+def recorded_decisions(problem: ProblemHistory) -> RecordedDecisions:
+    """Return the decisions of a problem. A step whose draft broke the rules of the answer had none."""
+    task = task_of(problem, DraftOnly())  # no policy decides here
+    context, found = first_context(task), list[RecordedDecision]()
+    for step, record in enumerate(problem.steps()):
+        if record.verdict is not None and record.draft is not None and record.draft.valid is not False:
+            other = _other(record)
+            ends = other is not None and finish_reason(context, other) is not None
+            found.append(_decision(step, record.verdict, record, ends))
+        context = context_after(context, record.kept)
+    is_whole = problem.end is not None and problem.end.finish_reason != "failed" and task.limits.deadline is None
+    return RecordedDecisions(task.seed_name, task.seed, tuple(found), is_whole)
+
+
+def evidence_of(recorded: RecordedDecisions) -> list[Decided]:
+    """Return the recorded decisions, each with the evidence for a policy. It has scores and no texts."""
+    return [(one, _evidence(recorded, one)) for one in recorded.decisions]
+
+
+def first_change(policy: Policy, decided: Iterable[Decided]) -> DecisionChange | None:
+    """Return the first decision of ``policy`` that differs from the recorded one; None if there is none."""
+    for one, evidence in decided:
+        verdict = policy.decide(evidence)
+        if verdict == one.verdict:
+            continue
+        if verdict == "escalate":
+            return DecisionChange(one.step, "left", "target")
+        return (
+            DecisionChange(one.step, "ends") if one.ends else DecisionChange(one.step + 1, "left", policy.proposers[0])
+        )
+    return None
+
+
+def is_local(policy: Policy) -> bool:
+    """Return whether each decision of ``policy`` depends on its own step alone, and chooses no target."""
+    return policy.budget is None and len(policy.targets) <= 1
+
+
+def _other(record: StepRecord) -> Candidate | None:
+    if record.verdict == "keep_draft":
+        return best_target(record.targets) if record.targets else None
+    return record.draft
+
+
+def _decision(step: int, verdict: Verdict, record: StepRecord, ends: bool) -> RecordedDecision:
+    draft, best = record.draft, best_target(record.targets) if record.targets else None
+    return RecordedDecision(step, verdict, draft and draft.score, draft and draft.confidence, best and best.score, ends)
+
+
+def _evidence(recorded: RecordedDecisions, one: RecordedDecision) -> Evidence:
+    targets = () if one.target_score is None else (_scored("target", one.target_score, None),)
+    draft = _scored("draft", one.score, one.confidence)
+    return Evidence(recorded.seed_name, one.step, recorded.seed, draft, targets)
+
+
+def _scored(author: Author, score: float | None, confidence: float | None) -> Candidate:
+    rating = None if score is None else Rating(score, Usage(), 0.0)
+    return Candidate(author, "", "separator", Usage(), 0.0, rating=rating, confidence=confidence)
