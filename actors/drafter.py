@@ -26,7 +26,8 @@ class Drafter(ConcurrentActor[DrafterMail]):
     without a free slot, and one is cancelled if a requested draft finds no free slot.
 
     ``settings.salvage`` can change transcripts. With it, a pre-draft is also used if a different step was kept than it
-    was written for. It becomes the draft in the new context, and the policy decides about it.
+    was written for. It becomes the draft in the new context, and the policy decides about it. One that has calls, or ends
+    an answer that must fit a schema, is not used: it was checked together with the steps before it.
     """
 
     name: ClassVar[str] = "drafter"
@@ -211,7 +212,12 @@ def _texts(context: Context) -> list[str]:
 
 
 def _fits(draft: Candidate, written_for: Context, context: Context) -> bool:
-    """Whether ``draft`` respects the limits of ``context``, and was not cut by smaller ones."""
+    """Whether ``draft`` respects the limits of ``context``, and was not cut by smaller ones.
+
+    One that was checked against the rules of the answer fits only where it was written: the steps before it count.
+    """
+    if draft.valid is not None:
+        return False
     if draft.stop_reason == "limit":
         return written_for.max_tokens == context.max_tokens
     return draft.usage.completion_tokens <= context.max_tokens

@@ -53,8 +53,7 @@ class CallingGenerator(WrappedGenerator):
 
         Within a thought, no constraint holds. Raises as ``inner``.
         """
-        rules = request.transcript.rules
-        form = self._form if rules is not None and rules.offered else None
+        rules, form = request.transcript.rules, self._form_for(request)
         if rules is None or (form is None and rules.schema is None):
             return await self.inner.generate(request)
 
@@ -82,8 +81,12 @@ class CallingGenerator(WrappedGenerator):
         )
 
     async def stream(self, request: GenerationRequest, say: Say) -> Generation:
-        """Write one step as ``generate``. Its text is passed on to ``say`` where no call is read from it."""
-        if request.transcript.rules is None:
+        """Write one step as ``generate``. Its text is passed on to ``say`` where no call is read from it.
+
+        Rules that request an effort alone change nothing about that.
+        """
+        rules = request.transcript.rules
+        if self._form_for(request) is None and (rules is None or rules.schema is None):
             return await written_by(self.inner, request, say)
         return await self.generate(request)
 
@@ -112,6 +115,11 @@ class CallingGenerator(WrappedGenerator):
     def efforts(self) -> Mapping[Effort, bool]:
         """The efforts that the prompts can request, and whether the prompt then opens a thought."""
         return self._efforts
+
+    def _form_for(self, request: GenerationRequest) -> CallForm | None:
+        """Return the form in which a step may have calls; None if it may have none."""
+        rules = request.transcript.rules
+        return self._form if rules is not None and rules.offered else None
 
     def _divided(self, request: GenerationRequest, text: str) -> tuple[str, str]:
         """Return the part of a step that is a thought, and the part after it."""

@@ -19,7 +19,8 @@ from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle, Policy, Scorer, ScoreRequest
-from arbiter.protocols.records import Limits, LookaheadStats, Sampling, Solution, Usage
+from arbiter.protocols.records import Limits, LookaheadStats, Sampling, Solution, Transcript, Usage
+from arbiter.protocols.tools import AnswerRules
 
 OpenRing = Callable[..., AbstractAsyncContextManager[Ring]]
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
@@ -294,3 +295,23 @@ def test_a_stale_pre_draft_keeps_the_limits_of_its_new_context(
     solution = salvaging(in_virtual_time, open_ring, models, task, salvage=True)
     assert [step.kept.usage.completion_tokens for step in solution.steps] == [12, 8]
     assert solution.lookahead.salvaged == 0
+
+
+def test_a_stale_pre_draft_that_was_checked_with_other_steps_before_it_is_written_again(
+    make_models: MakeModels, a_task: Tasks, in_virtual_time: Virtual, open_ring: OpenRing
+) -> None:
+    """The draft begins JSON with ``{``, and would end it. The target ends it itself, and begins another value."""
+
+    def write_json(request: GenerationRequest) -> Generation:
+        before = request.transcript.steps
+        if not before:
+            return Generation("{" if request.author == "draft" else "[", "separator", Usage(completion_tokens=1))
+        return Generation("}" if before[0].text == "{" else "]", "end", Usage(completion_tokens=1))
+
+    scorer = ScriptedScorer(lambda request: float(request.step > 0), 1.0)
+    models = make_models(ScriptedGenerator(write_json, 2.0), ScriptedGenerator(write_json, 5.0), scorer)
+    transcript = Transcript("q", rules=AnswerRules(schema="true"))
+    task = msgspec.structs.replace(a_task(policy=RewardThreshold(0.5)), transcript=transcript)
+    solution = salvaging(in_virtual_time, open_ring, models, task, salvage=True)
+    assert (solution.text, solution.steps[-1].kept.valid) == ("[\n\n]", True)
+    assert (solution.lookahead.started, solution.lookahead.salvaged) == (1, 0)

@@ -165,6 +165,24 @@ def test_no_constraint_holds_within_a_thought() -> None:
     assert seen == [SCHEMA, None, None, SCHEMA]
 
 
+@pytest.mark.parametrize(
+    ("rules", "is_heard"),
+    [
+        (None, True),
+        (AnswerRules(effort="medium"), True),
+        (AnswerRules(RULES.tools, effort="medium"), False),
+        (AnswerRules(schema="true", effort="medium"), False),
+    ],
+)
+def test_the_text_of_a_step_is_passed_on_where_neither_tools_nor_a_schema_restrict_it(
+    rules: AnswerRules | None, is_heard: bool
+) -> None:
+    heard: list[str] = []
+    model = ScriptedGenerator(lambda _: Generation("1 step", "end", Usage(9, 5)), texts=lambda _: ["1"])
+    answer = anyio.run(CallingGenerator(model, FORMS["hermes"]).stream, a_request(rules=rules), heard.append)
+    assert (answer.text, heard) == ("1 step", ["1"] if is_heard else [])
+
+
 def test_blocks_of_code_and_calls_are_whole_together() -> None:
     model, calling = in_parts(f"```\na\n\nb\n```\n{CALL}")
     wrapped = in_whole_blocks(Models(ModelHandle(calling)), open_fence)
