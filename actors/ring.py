@@ -75,15 +75,12 @@ class Ring:
         ``listen`` is called with pieces of steps while they are written, where nothing can reject them
         (``can_stream``). It must not block or raise. A recorded step has no pieces.
 
-        Raises ``ConfigError`` if a model is missing, cannot keep the rules of the task's answer, or is known to return
-        no log-probabilities where the task requests them. Raises
+        Raises ``ConfigError`` if a model is missing, or cannot write the answer that the task requests. Raises
         ``ProblemError`` if a problem with the same id and sample is in the ring. Raises ``ClosedError`` if the ring is
         closed before the problem is solved.
         """
         self._models.require(task.policy, task.audit, self._factories.replaced_models)
-        self._models.require_rules(task)
-        if task.top_logprobs is not None:
-            self._models.require_logprobs(task.policy)
+        self._models.require_answer(task)
         if self._closed:
             raise ClosedError(f"problem {task.id!r} was submitted after the ring was closed")
         task = msgspec.structs.replace(task)  # a copy: the caller may submit the same task again

@@ -60,10 +60,11 @@ class Models(msgspec.Struct, frozen=True):
                     f"the run calls the target {name!r}, but it is not configured: add a table [models.targets.{name}]"
                 )
 
-    def require_rules(self, task: Task) -> None:
-        """Raise ``ConfigError`` if a model that writes steps cannot keep the rules of the task's answer.
+    def require_answer(self, task: Task) -> None:
+        """Raise ``ConfigError`` if a model that writes steps cannot write the answer that the task requests.
 
-        It cannot be offered tools, takes no such effort, or fails under the constraint of a schema.
+        It cannot be offered tools, takes no such effort, fails under the constraint of a schema, or is known to return
+        no log-probabilities.
         """
         rules = task.transcript.rules
         self.require_tools(task.policy, task.transcript)
@@ -71,6 +72,8 @@ class Models(msgspec.Struct, frozen=True):
             self._require_effort(task.policy, rules.effort)
         if rules is not None and rules.schema is not None:
             self._require_constraints(task.policy)
+        if task.top_logprobs is not None:
+            self.require_logprobs(task.policy)
 
     def require_tools(self, policy: Policy, transcript: Transcript) -> None:
         """Raise ``ConfigError`` if ``transcript`` has tools, and a model that writes steps for ``policy`` cannot."""

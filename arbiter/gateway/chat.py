@@ -103,7 +103,7 @@ async def chat_completions(context: GatewayContext, request: Request, raw: bytes
     """Solve the problem of a conversation and return the response. Raises ``RequestError``."""
     body = read(raw, ChatBody)
     context.admission.enter_rest(after(request), number_of_answers(context, 1, body.n))
-    tasks = at_cap(request, chat_tasks(context, body))
+    tasks = at_cap(context.arbiter, request, body, chat_tasks(context, body))
     reporter = Reporter(
         body.arbiter, context.costs.prices, is_capped(request), verification_off(context.arbiter.config, tasks[0])
     )

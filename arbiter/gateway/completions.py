@@ -61,7 +61,7 @@ async def completions(context: GatewayContext, request: Request, raw: bytes) -> 
     body = read(raw, CompletionBody)
     prompts = await _prompts(context.detokenizer, body)
     context.admission.enter_rest(after(request), number_of_answers(context, len(prompts), body.n))
-    tasks = at_cap(request, completion_tasks(context, body, prompts))
+    tasks = at_cap(context.arbiter, request, body, completion_tasks(context, body, prompts))
     reporter = Reporter(
         body.arbiter, context.costs.prices, is_capped(request), verification_off(context.arbiter.config, tasks[0])
     )

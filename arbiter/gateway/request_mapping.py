@@ -1,6 +1,5 @@
 """Convert the body of a request into tasks."""
 
-import re
 import secrets
 from collections.abc import Sequence
 from typing import Any, cast
@@ -9,12 +8,13 @@ from msgspec.structs import replace
 
 from arbiter.actors.seeds import sample_seed
 from arbiter.data.conversation import Message
-from arbiter.gateway.answer_format import schema_field, schema_of
+from arbiter.gateway.answer_format import schema_of
 from arbiter.gateway.call_schemas import add_call, calls_and_thought, result_of
 from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.error_responses import closing
 from arbiter.gateway.logprob_schemas import requested_logprobs
 from arbiter.gateway.reasoning_items import add_thought, thought_of
+from arbiter.gateway.refused_tasks import refused_task
 from arbiter.gateway.schemas import (
     AnyBody,
     ChatBody,
@@ -33,10 +33,6 @@ from arbiter.protocols.messages import Task
 from arbiter.protocols.tools import Effort
 
 _NONE = Extras()
-_FIELD = re.compile(  # at the beginning of an error
-    r"tools(?:\[\d+\])?|tool_choice|top_logprobs|reasoning[._]effort"
-    r"|text\.format\.schema|response_format\.json_schema\.schema"
-)
 _TEXTS = ("text", "input_text", "output_text")
 _OTHER_PARTS = ("image_url", "input_audio", "file", "file_id", "detail")
 _CONTENTS = ("function_call", "audio", "images")
@@ -88,23 +84,7 @@ def _task(arbiter: Arbiter, question: Question, overrides: Overrides, body: Comm
     except ClosedError as error:
         raise closing() from error
     except (ConfigError, DataError) as error:
-        message = _with_field(str(error), body)
-        raise RequestError(message, code="invalid_value", param=named_field(message)) from error
-
-
-def named_field(error: str) -> str | None:
-    """Return the field that the text of an error begins with; None if it begins with no field."""
-    field = _FIELD.match(error)
-    return field[0] if field else None
-
-
-def _with_field(error: str, body: CommonBody) -> str:
-    """Return an error that begins with the name of an override, with the path of its field in place of the name."""
-    effort = "reasoning.effort" if isinstance(body, ResponseBody) else "reasoning_effort"
-    for name, field in (("reasoning_effort", effort), ("schema", schema_field(body))):
-        if error.startswith(f"{name}:"):
-            return field + error.removeprefix(name)
-    return error
+        raise refused_task(error, body) from error
 
 
 def _samples(task: Task, number: int | None) -> list[Task]:

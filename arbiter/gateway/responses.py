@@ -143,7 +143,7 @@ class ResponseEvent(msgspec.Struct, frozen=True, omit_defaults=True):
 async def responses(context: GatewayContext, request: Request, raw: bytes) -> HttpResponse:
     """Solve the problem of a conversation and return the response. Raises ``RequestError``."""
     body = read(raw, ResponseBody)
-    (task,) = at_cap(request, [response_task(context, body)])
+    (task,) = at_cap(context.arbiter, request, body, [response_task(context, body)])
     reporter = Reporter(
         body.arbiter, context.costs.prices, is_capped(request), verification_off(context.arbiter.config, task)
     )

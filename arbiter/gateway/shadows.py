@@ -13,7 +13,7 @@ from arbiter.library.arbiter import Arbiter
 from arbiter.library.streams import Steps
 from arbiter.log.live import EventFolder, LiveProblem
 from arbiter.protocols import events
-from arbiter.protocols.errors import ClosedError
+from arbiter.protocols.errors import ClosedError, ConfigError
 from arbiter.protocols.events import Event
 from arbiter.protocols.messages import Task
 from arbiter.protocols.records import Solution, StepRecord
@@ -93,7 +93,9 @@ class Shadows(EventFolder):
             self.cancel()
 
     def offer(self, task: Task, solution: Solution) -> None:
-        """Start the shadow of an answered question, if it is drawn and there is capacity; none if it failed."""
+        """Start the shadow of an answered question, if it is drawn and there is capacity.
+
+        There is none if the question failed, or if the target cannot answer it."""
         if solution.error or not self._is_drawn(task) or isinstance(task.policy, TargetOnly):
             return
         cost, estimated = solution_cost(solution, self._prices), target_alone(solution.steps, self._prices)
@@ -114,9 +116,10 @@ class Shadows(EventFolder):
             top_logprobs=None,
         )
         try:
+            self._arbiter.check(shadow)
             steps = self._arbiter.steps(shadow)
             steps.start()
-        except ClosedError:
+        except (ClosedError, ConfigError):  # the target cannot do what the draft was asked to do
             return
         self._running[name] = _Shadow(steps, cost, estimated)
 

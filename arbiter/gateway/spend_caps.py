@@ -12,14 +12,16 @@ from starlette.requests import Request
 from arbiter.actors.policies import DraftOnly
 from arbiter.config.serve_tables import CapsTable
 from arbiter.gateway.middleware import key_of
-from arbiter.protocols.errors import RequestError
+from arbiter.gateway.refused_tasks import refused_task
+from arbiter.gateway.schemas import CommonBody
+from arbiter.library.arbiter import Arbiter
+from arbiter.protocols.errors import ConfigError, RequestError
 from arbiter.protocols.messages import Task
 
 _SECONDS = {"minute": 60.0, "day": 86_400.0}
 _CODES = {"minute": "rate_limit_exceeded", "day": "insufficient_quota"}
 
-AT_CAP = "the key has reached a spend cap, so the draft alone answers: "
-"""The beginning of the error for a request that the draft alone cannot answer."""
+_AT_CAP = "the key has reached a spend cap, so the draft alone answers: "
 
 
 class _Window(msgspec.Struct):
@@ -97,6 +99,17 @@ def is_capped(request: Request) -> bool:
     return getattr(request.state, "is_capped", False)
 
 
-def at_cap(request: Request, tasks: Sequence[Task]) -> list[Task]:
-    """Return the tasks of a request. If its key has reached a cap, the draft alone solves them."""
-    return [replace(task, policy=DraftOnly()) if is_capped(request) else task for task in tasks]
+def at_cap(arbiter: Arbiter, request: Request, body: CommonBody, tasks: Sequence[Task]) -> list[Task]:
+    """Return the tasks of a request. If its key has reached a cap, the draft alone solves them.
+
+    Raises ``RequestError`` if it cannot: for example, it cannot be offered the tools.
+    """
+    if not is_capped(request):
+        return list(tasks)
+    drafted = [replace(task, policy=DraftOnly()) for task in tasks]
+    try:
+        for task in drafted:
+            arbiter.check(task)
+    except ConfigError as error:
+        raise refused_task(error, body, _AT_CAP) from error
+    return drafted

@@ -16,13 +16,12 @@ from arbiter.gateway.context import GatewayContext
 from arbiter.gateway.disconnect import cancel_when_gone, while_connected
 from arbiter.gateway.error_responses import closing, shape
 from arbiter.gateway.middleware import after, key_of
-from arbiter.gateway.request_mapping import named_field
 from arbiter.gateway.response_schemas import TextSoFar, check
 from arbiter.gateway.schemas import Extras
 from arbiter.gateway.sent_tokens import SentTokens
-from arbiter.gateway.spend_caps import AT_CAP, is_capped
+from arbiter.gateway.spend_caps import is_capped
 from arbiter.library.streams import Pieces, Steps
-from arbiter.protocols.errors import ClosedError, ConfigError, RequestError
+from arbiter.protocols.errors import ClosedError, RequestError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.records import AnswerToken, Solution, StepPiece, StepRecord
 
@@ -130,9 +129,6 @@ class AnswerStream:
             step = await anext(self._steps, None)
         except ClosedError as error:
             raise closing() from error
-        except ConfigError as error:  # the draft alone answers at a cap, but cannot be offered the tools
-            message = f"{AT_CAP if self._is_capped else ''}{error}"
-            raise RequestError(message, code="invalid_value", param=named_field(str(error))) from error
         if isinstance(step, StepPiece):
             return AnswerPart(self._text.add_piece(step))
         if step is not None:

@@ -246,10 +246,16 @@ class Arbiter:
         """
         task = self._tasks.make(question, overrides)
         self._check(overrides.get("run_type"), task.policy)
-        self._open().models.require_rules(task)
-        if task.top_logprobs is not None:
-            self._open().models.require_logprobs(task.policy)
+        self._open().models.require_answer(task)
         return task
+
+    def check(self, task: Task) -> None:
+        """Check that the models can solve a task made by ``task`` whose policy was then replaced.
+
+        Raises ``ConfigError`` if not, and ``ClosedError`` unless the Arbiter is open.
+        """
+        self._check(None, task.policy)
+        self._open().models.require_answer(task)
 
     def thought_opening(self, task: Task) -> ThoughtOpening | None:
         """Return what opens the thought with which an answer to ``task`` may begin; None if no model writes thoughts.

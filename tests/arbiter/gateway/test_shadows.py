@@ -98,6 +98,29 @@ def test_a_failed_answer_has_no_shadow(in_virtual_time: InVirtualTime) -> None:
     in_virtual_time(lambda: shadowed(use))
 
 
+class WithoutConstraints(ScriptedGenerator):
+    """A model whose engine fails under a constraint."""
+
+    without_constraints = "It needs an extra."
+
+
+def test_an_answer_that_the_target_cannot_write_has_no_shadow(in_virtual_time: InVirtualTime) -> None:
+    async def use() -> None:
+        config, draft = configured(), ScriptedGenerator(lambda _: Generation("{}", "end", Usage(10, 3)), 1.0)
+        given = msgspec.structs.replace(
+            models(4), draft=ModelHandle(draft), target=ModelHandle(WithoutConstraints(write, 1.0))
+        )
+        arbiter = Arbiter(config, models=given)
+        shadows = Shadows(arbiter, Admission(100, 8), prices_of(config), 1.0)
+        async with arbiter:
+            task = arbiter.task("q", run_type="draft", schema={"type": "object"})
+            shadows.offer(task, await arbiter.run(task))
+            await anyio.sleep(10)
+            assert (shadows.running, shadows.sums) == (0, ShadowSums())
+
+    in_virtual_time(use)
+
+
 def test_the_events_of_a_shadow_reach_no_other_hook_even_after_it_was_cancelled(
     in_virtual_time: InVirtualTime,
 ) -> None:
