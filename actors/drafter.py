@@ -26,8 +26,8 @@ class Drafter(ConcurrentActor[DrafterMail]):
     without a free slot, and one is cancelled if a requested draft finds no free slot.
 
     ``settings.salvage`` can change transcripts. With it, a pre-draft is also used if a different step was kept than it
-    was written for. It becomes the draft in the new context, and the policy decides about it. One that has calls, or ends
-    an answer that must fit a schema, is not used: it was checked together with the steps before it.
+    was written for. It becomes the draft in the new context, and the policy decides about it. One that has calls, or
+    ends an answer that must fit a schema, is not used: it was checked together with the steps before it.
     """
 
     name: ClassVar[str] = "drafter"

@@ -194,7 +194,8 @@ class Arbiter:
                 print(piece.text if isinstance(piece, StepPiece) else "", end="")
 
         A step has pieces only if nothing can reject it: a target replaces a rejected draft, or one model alone answers.
-        Problems with tools, a schema or a deadline have none, nor have models that cannot pass on their text.
+        Problems with tools, a schema, ``top_logprobs`` or a deadline have none, nor have models that cannot pass on
+        their text.
 
         Raises as ``stream``.
         """
