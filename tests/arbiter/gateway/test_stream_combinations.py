@@ -17,6 +17,7 @@ from tests.arbiter.gateway.conftest import Served
 Open = Callable[..., AbstractAsyncContextManager[Served]]
 Parts = tuple[str, str, list[dict[str, Any]]]
 
+NO_TOKENS: dict[str, Any] = {"content": []}
 INCLUDE = ["message.output_text.logprobs"]
 PIECES = st.sampled_from(["<think>", "</think>", "</thi", "nk>", "\n", "a", "b c", "END", "EN", "D"])
 STEPS = st.lists(
@@ -29,7 +30,7 @@ STEPS = st.lists(
 
 
 def whole_message(choice: dict[str, Any]) -> Parts:
-    message, logprobs = choice["message"], choice["logprobs"] or {"content": []}
+    message, logprobs = choice["message"], choice["logprobs"] or NO_TOKENS
     return message.get("reasoning_content", ""), message["content"] or "", logprobs["content"]
 
 
@@ -42,7 +43,7 @@ def streamed_message(events: Sequence[dict[str, Any]], index: int) -> Parts:
                 assert not (delta.get("content") and delta.get("reasoning_content"))
                 reasoning += delta.get("reasoning_content", "")
                 content += delta.get("content", "")
-                tokens += (choice["logprobs"] or {"content": []})["content"]
+                tokens += (choice["logprobs"] or NO_TOKENS)["content"]
     return reasoning, content, tokens
 
 
