@@ -225,7 +225,8 @@ def _config(index: RunIndex) -> Config:
     if not _is_local(config) and index.rows.count() > _MOST_TOGETHER:
         raise _not_available(
             "its decisions depend on more than their scores (earlier steps, a budget, several targets or a deadline), "
-            f"so all problems have to be replayed for each threshold: arbiter replay {shown(index.log.parent)} --threshold does it"
+            "so all problems have to be replayed for each threshold: "
+            f"arbiter replay {shown(index.log.parent)} --threshold does it"
         )
     return config
 

@@ -127,7 +127,10 @@ def test_a_row_with_tools_can_expect_a_text(tmp_path: Path, answer: Any) -> None
         ({"tools": [ADD], "answer": {"a": 1}}, "an expected call must be an object with a name and with arguments"),
         ({"tools": [ADD], "answer": {"name": "add", "arguments": [1]}}, "an expected call must be an object"),
         ({"tools": [ADD], "messages": [USER, CALLS, USER]}, "the call 'call_1' has no result"),
-        ({"messages": [USER, {**CALLS, "tool_calls": {"name": "add"}}, RESULT]}, "the tool_calls of a turn must be a list"),
+        (
+            {"messages": [USER, {**CALLS, "tool_calls": {"name": "add"}}, RESULT]},
+            "the tool_calls of a turn must be a list",
+        ),
         ({"tools": [ADD], "messages": [USER, RESULT]}, "message 1: tool_call_id must be a string"),
         ({"messages": [{"role": "user", "content": None}, CALLS]}, "a turn of the role 'user' has something else"),
         ({"tools": [ADD], "messages": [{"role": "function_call", "content": "{}"}]}, "message 0: role must be one of"),
