@@ -10,14 +10,7 @@ from arbiter.config.config import Config
 from arbiter.config.policy_tables import TABLES
 from arbiter.log.reader import LOG, has_log
 from arbiter.protocols.errors import ReportError, RunError
-from arbiter.runs.reports.gap_figures import (
-    ALONE,
-    HEADS_OF_CURVES,
-    HEADS_OF_RUNS,
-    GapRecovery,
-    OutcomesOfRun,
-    gap_recovery,
-)
+from arbiter.runs.reports.gap_figures import ALONE, GapRecovery, OutcomesOfRun, gap_recovery
 from arbiter.runs.reports.reported_run import ReportedRun, read_run
 from arbiter.runs.reports.short_form import not_graded
 from arbiter.runs.reports.tables import ReportRow, as_csv, columns_for, markdown, markdown_table, ordered
@@ -103,13 +96,7 @@ def recovery_parts(recovery: GapRecovery | None) -> list[str]:
     """Return the part of a report in Markdown about the recovered gap; empty without both models alone."""
     if recovery is None:
         return []
-    parts = ["## Recovered gap", recovery.text]
-    for heads, rows in (
-        (HEADS_OF_CURVES, recovery.table_of_curves),
-        (HEADS_OF_RUNS, recovery.table_of_runs),
-    ):
-        parts += [markdown_table(heads, rows)] if rows else []
-    return parts
+    return ["## Recovered gap", recovery.text, *(markdown_table(heads, rows) for heads, *rows in recovery.tables)]
 
 
 def _recovery(runs: Sequence[ReportedRun]) -> GapRecovery | None:
