@@ -195,8 +195,8 @@ def program_problems(seed: int, split: Split = "test") -> Iterator[ProgramProble
     rng, seen = random.Random(f"pocket-programs:{split}:{seed}"), set[str]()
     while True:
         problem = _drawn(rng)
-        is_empty = changed(problem.words, problem.changes) == problem.words
-        if not is_empty and problem.program not in seen and _split_of(problem) == split:
+        is_unchanged = changed(problem.words, problem.changes) == problem.words
+        if not is_unchanged and problem.program not in seen and _split_of(problem) == split:
             seen.add(problem.program)
             yield problem
 
