@@ -26,6 +26,7 @@ from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import SCHEMA, AnyPayload, CallStarted, Event
 from arbiter.protocols.ids import MessageKind, StepKind
 from arbiter.protocols.records import Limits, Sampling, Solution
+from arbiter.protocols.tools import ToolCall
 from arbiter.replay.check import check
 from arbiter.runs.call_checks import CallChecks
 from arbiter.runs.folder import read_results
@@ -71,6 +72,8 @@ def as_version1(event: Event) -> bytes:
         payload["agreement"] = renamed(payload["agreement"], {"matched": "agreed"})
     if "turns" in payload:
         payload["turns"] = [renamed(turn, {"role": "speaker"}) for turn in payload["turns"]]
+    for name in ("presence_penalty", "frequency_penalty") if "sampling" in payload else ():
+        assert payload["sampling"].pop(name) == 0  # version 1 had none
     for name in ("id", "cause") if event.kind != "start_problem" else ("id",):
         if name in tree:
             tree[name] = re.sub("/step_accepted$", "/step_chosen", tree[name])
@@ -86,6 +89,7 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
         float: st.floats(0, 1e6),
         int: st.integers(0, 1_000),
         str: st.text(max_size=6),
+        tuple[ToolCall, ...]: st.just(()),  # version 1 had no tools
     }
     if hint in simple:
         return simple[hint]

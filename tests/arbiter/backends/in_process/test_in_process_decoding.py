@@ -253,7 +253,9 @@ def test_a_conversation_that_the_template_refuses_fails_alone(
     loaded: Loaded, served: Served, generation: Requests
 ) -> None:
     class Refusing:
-        def head(self, turns: Turns, question: str, after: Turns = (), tools: Tools = ()) -> str:
+        def head(
+            self, turns: Turns, question: str, after: Turns = (), tools: Tools = (), is_instructed: bool = False
+        ) -> str:
             raise ConversationError("roles must alternate")
 
     refusing = PromptTemplate(TEMPLATE.before_steps, conversation=Refusing())

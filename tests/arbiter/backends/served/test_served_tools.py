@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from arbiter.pocket import MODELS
 from arbiter.protocols.ports import Generation, RefusesTools
 from arbiter.protocols.records import Step, Transcript
 from arbiter.protocols.tools import AnswerRules, Tool
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 
 StepOf = Callable[..., Awaitable[Generation]]
 
+TEMPLATES = Path(__file__).parents[1] / "chat_templates"
 ADD = Tool("add", parameters='{"properties": {"a": {"type": "integer"}}}')
 OFFERED = Transcript("1+1?", rules=AnswerRules((ADD,)))
 HERMES = '<tool_call>\n{"name": "add", "arguments": {\n\n"a": 1}}\n</tool_call>'
@@ -46,13 +50,16 @@ async def test_a_call_with_a_separator_in_it_is_one_step(
 @pytest.mark.parametrize(("kind", "kept"), [("sglang", False), ("vllm", False), ("llama.cpp", None)])
 @pytest.mark.asyncio
 async def test_special_tokens_are_requested_only_with_tools_whose_calls_need_them(
-    kind: str, kept: bool | None, server: FakeServer, step: StepOf, engine: Callable[..., Script]
+    kind: str, kept: bool | None, server: FakeServer, step: StepOf, engine: Callable[..., Script], tmp_path: Path
 ) -> None:
+    shutil.copytree(MODELS / "draft", tmp_path, ignore=shutil.ignore_patterns("*.safetensors"), dirs_exist_ok=True)
+    shutil.copy(TEMPLATES / "mistral-tools.jinja", tmp_path / "chat_template.jinja")
+
     def rest(asked: Asked) -> str:
         return MISTRAL
 
     server.replies(engine(kind, rest))
-    keys: dict[str, Any] = {"prompt": "chat", "tokenizer": "pocket:draft", "calls": "mistral", "engine": kind}
+    keys: dict[str, Any] = {"prompt": "chat", "tokenizer": str(tmp_path), "calls": "mistral", "engine": kind}
     call = await step(keys, transcript=OFFERED, max_tokens=500)
     assert server.asked[0].body.get("skip_special_tokens") is kept
     assert [one.name for one in call.calls] == ["add"]
