@@ -106,7 +106,7 @@ class Change(msgspec.Struct, frozen=True):
             case "turn":
                 return tuple(word[::-1] for word in words)
             case "replace":
-                return tuple(word.replace(*self.operand) for word in words)
+                return tuple(word.replace(self.operand[0], self.operand[1]) for word in words)
             case "swap":
                 return words[-1], *words[1:-1], words[0]
 
