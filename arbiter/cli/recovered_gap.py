@@ -1,7 +1,7 @@
 """Print how much of the gap between the draft alone and the target alone runs recover."""
 
 from arbiter.cli.console import print_rows, stdout
-from arbiter.runs.reports.gap_figures import HEADS_OF_CURVES, HEADS_OF_RUNS, GapRecovery
+from arbiter.runs.reports.gap_figures import GapRecovery
 
 
 def show_recovery(recovery: GapRecovery | None) -> None:
@@ -9,9 +9,7 @@ def show_recovery(recovery: GapRecovery | None) -> None:
     if recovery is None:
         return
     stdout.print(recovery.text, highlight=False)
-    for heads, rows in (
-        (HEADS_OF_CURVES, recovery.table_of_curves),
-        (HEADS_OF_RUNS, recovery.table_of_runs),
-    ):
-        if rows:
-            print_rows([list(heads), *rows])
+    for rows in recovery.tables:
+        if not stdout.is_terminal:
+            stdout.print()  # it ends the paragraph or the table before, which Markdown would continue
+        print_rows(rows)

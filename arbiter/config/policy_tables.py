@@ -14,11 +14,15 @@ from arbiter.actors.pacing import (
 )
 from arbiter.actors.triggers import TriggeredEscalation
 from arbiter.config.base import ConfigTable, Count
+from arbiter.config.run_tables import RunType
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.records import ConfidenceMetric
 
 HESITATION = ("wait", "hmm", "hold on", "alternatively")
 """Words with which reasoning models begin to doubt what they wrote."""
+
+TABLES: dict[RunType, str] = {"trigger": "trigger.", "paced": "pacing."}
+"""How the keys of the tables here begin, by the only run type that reads them."""
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Score = Literal["confidence", "router", "prm", "judge"]

@@ -105,8 +105,8 @@ def _messages(turns: Sequence[Row], place: str) -> list[dict[str, Any]]:
     for turn in turns:
         role = str(turn.get("role", turn.get("from"))).lower()
         message = {**turn, "role": ROLE_NAMES.get(role, role), "content": _text(turn, role, place)}
-        if calls := turn.get("tool_calls"):
-            message["tool_calls"] = [_call(object_of(call), next(numbers)) for call in cast("list[object]", calls)]
+        if calls := _listed(turn, place):
+            message["tool_calls"] = [_call(object_of(call), next(numbers)) for call in calls]
             unanswered = [call["id"] for call in message["tool_calls"]]
         elif role == "tool" and not turn.get("tool_call_id") and unanswered:
             message["tool_call_id"] = unanswered.pop(0)
@@ -114,8 +114,16 @@ def _messages(turns: Sequence[Row], place: str) -> list[dict[str, Any]]:
     return messages
 
 
+def _listed(turn: Row, place: str) -> list[object]:
+    """Return the calls of a turn. Raises ``DataError`` if they are no list."""
+    calls = _decoded(turn.get("tool_calls"))
+    if calls and not isinstance(calls, list | tuple):
+        raise DataError(f"{place}: the tool_calls of a turn must be a list of calls, not {type(calls).__name__}")
+    return [*cast("Sequence[object]", calls or ())]
+
+
 def _text(turn: Row, role: str, place: str) -> str:
-    calls_alone = bool(turn.get("tool_calls")) and turn.get("content", turn.get("value")) is None
+    calls_alone = bool(_listed(turn, place)) and turn.get("content", turn.get("value")) is None
     text = "" if calls_alone else text_of(turn)
     if text is None:
         raise DataError(f"{place}: a turn of the role {role!r} has something else than text; leave the row out")
@@ -130,7 +138,7 @@ def _call(call: Row, number: int) -> dict[str, Any]:
 
 
 def _has_calls(turn: Row) -> bool:
-    return bool(turn.get("tool_calls")) or turn.get("role") == "tool"
+    return bool(_decoded(turn.get("tool_calls"))) or turn.get("role") == "tool"
 
 
 def _decoded(value: object) -> object:

@@ -12,6 +12,7 @@ import msgspec
 from arbiter.actors.policies import target_names
 from arbiter.config.config import Config
 from arbiter.config.local_paths import is_same_model
+from arbiter.config.policy_tables import TABLES
 from arbiter.data import Problem
 from arbiter.data.known_sets import grader_of, has_whole_blocks
 from arbiter.grading.found_graders import reads_row
@@ -213,8 +214,8 @@ def _decides(key: str, run_type: str, called: set[str]) -> bool:
         return any(key.startswith(model) for model in called) and not is_operational(key)
     if key.startswith("thresholds."):
         return key == f"thresholds.{run_type}"
-    if key.startswith(("trigger.", "pacing.")):
-        return key.startswith({"trigger": "trigger.", "paced": "pacing."}.get(run_type, " "))
+    if table := next((table for table in TABLES.items() if key.startswith(table[1])), None):
+        return table[0] == run_type
     return key not in ("confidence", "whole_blocks") and not key.startswith("data.") and not is_operational(key)
 
 

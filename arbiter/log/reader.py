@@ -232,17 +232,17 @@ class LogFile:
         except (ValueError, UnicodeDecodeError) as error:  # ``msgspec.DecodeError`` is a ``ValueError``
             failure = error
         try:
-            return self._older(text)
+            return self._older(text, run)
         except (ValueError, UnicodeDecodeError) as error:
             raise self._damaged(number, str(failure or error)) from error
 
-    def _older(self, line: bytes) -> list[Event]:
+    def _older(self, line: bytes, run: str) -> list[Event]:
         """Return the events of a line of an earlier version. Raises ``RunError`` if its version cannot be read."""
         version = _VERSION.decode(line).v
         if version == 1:
             return [version1.read_event(line)]
         if version == SCHEMA:
-            return list(expand(_DECODER.decode(line)))
+            return list(expand(_DECODER.decode(version1.with_violations(line)), run))
         raise RunError(
             f"{self.path} is a log of schema version {version}, but this Arbiter reads only versions 1 and {SCHEMA}: "
             "use the version of Arbiter that wrote it (see versions.json in the run's folder)"

@@ -1,4 +1,7 @@
-"""Read what schema version 1 wrote, lines of ``events.jsonl`` and ``results.jsonl``, as the current version."""
+"""Read what schema version 1 wrote, lines of ``events.jsonl`` and ``results.jsonl``, as the current version.
+
+Lines of version 2 before the field ``violation`` had its name are read too.
+"""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -42,6 +45,16 @@ def read_event(line: bytes) -> Event:
     return msgspec.convert({**tree, "v": SCHEMA}, Event)
 
 
+def with_violations(line: bytes) -> bytes:
+    """Return a log line of version 2 with the field ``violation``, which was named ``problem`` before.
+
+    Raises ``msgspec.DecodeError`` if the line is none.
+    """
+    tree = msgspec.json.decode(line, type=Tree)
+    before = [_event_with_violation(carried) for carried in _trees(tree.get("before", []))]
+    return msgspec.json.encode({**_event_with_violation(tree), "before": before})
+
+
 def result_decoder(kind: type[Kind]) -> Callable[[bytes], Kind]:
     """Return a decoder for lines of results (``arbiter.runs.results.Result``) of the current version and version 1.
 
@@ -53,21 +66,35 @@ def result_decoder(kind: type[Kind]) -> Callable[[bytes], Kind]:
         try:
             return decoder.decode(line)
         except msgspec.ValidationError:
-            with suppress(msgspec.DecodeError):
-                return msgspec.convert(_result(line), kind)
+            for candidate in (_with_violation, _candidate):
+                with suppress(msgspec.DecodeError):
+                    return msgspec.convert(_result(line, candidate), kind)
             raise
 
     return decode
 
 
-def _result(line: bytes) -> Tree:
+def _result(line: bytes, candidate_of: Callable[[Tree], Tree]) -> Tree:
     tree = msgspec.json.decode(line, type=Tree)
     solution = _renamed(_tree(tree.get("solution")))
     solution["steps"] = [
-        {**step, "candidates": [_with_match(_renamed(candidate)) for candidate in _trees(step.get("candidates"))]}
+        {**step, "candidates": [candidate_of(candidate) for candidate in _trees(step.get("candidates"))]}
         for step in _trees(solution.get("steps"))
     ]
     return {**tree, "solution": solution}
+
+
+def _event_with_violation(tree: Tree) -> Tree:
+    payload = _tree(tree.get("payload"))
+    return {**tree, "payload": _with_violation(payload) if payload.get("kind") == "call_generated" else payload}
+
+
+def _candidate(old: Tree) -> Tree:
+    return _with_match(_renamed(old))
+
+
+def _with_violation(tree: Tree) -> Tree:
+    return {("violation" if name == "problem" else name): value for name, value in tree.items()}
 
 
 def _names_a_problem(tree: Tree, name: str) -> bool:

@@ -106,7 +106,7 @@ class Change(msgspec.Struct, frozen=True):
             case "turn":
                 return tuple(word[::-1] for word in words)
             case "replace":
-                return tuple(word.replace(*self.operand) for word in words)
+                return tuple(word.replace(self.operand[0], self.operand[1]) for word in words)
             case "swap":
                 return words[-1], *words[1:-1], words[0]
 
@@ -195,8 +195,8 @@ def program_problems(seed: int, split: Split = "test") -> Iterator[ProgramProble
     rng, seen = random.Random(f"pocket-programs:{split}:{seed}"), set[str]()
     while True:
         problem = _drawn(rng)
-        is_empty = changed(problem.words, problem.changes) == problem.words
-        if not is_empty and problem.program not in seen and _split_of(problem) == split:
+        is_unchanged = changed(problem.words, problem.changes) == problem.words
+        if not is_unchanged and problem.program not in seen and _split_of(problem) == split:
             seen.add(problem.program)
             yield problem
 

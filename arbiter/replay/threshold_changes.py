@@ -12,8 +12,10 @@ Only a candidate that ends the problem needs neither. Such problems are replayed
 from collections.abc import Iterable
 from typing import Literal
 
+from arbiter.actors.pacing import PacedEscalation
 from arbiter.actors.policies import DraftOnly, best_target
 from arbiter.actors.transcripts import context_after, finish_reason, first_context
+from arbiter.actors.triggers import TriggeredEscalation
 from arbiter.log.history import ProblemHistory
 from arbiter.protocols.ports import Evidence, Policy
 from arbiter.protocols.records import Author, Candidate, Model, Rating, Record, StepRecord, Usage, Verdict
@@ -93,8 +95,9 @@ def first_change(policy: Policy, decided: Iterable[Decided]) -> DecisionChange |
 
 
 def is_local(policy: Policy) -> bool:
-    """Return whether each decision of ``policy`` depends on its own step alone, and chooses no target."""
-    return policy.budget is None and len(policy.targets) <= 1
+    """Return whether each decision of ``policy`` depends on the scores of its own step alone, and chooses no target."""
+    reads_more = isinstance(policy, TriggeredEscalation | PacedEscalation)  # the history, and words of drafts
+    return policy.budget is None and len(policy.targets) <= 1 and not reads_more
 
 
 def _other(record: StepRecord) -> Candidate | None:

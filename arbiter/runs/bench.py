@@ -101,14 +101,12 @@ async def bench(
         watcher.loading(config)
     opening = open_models(config) if solved is None else nullcontext(Models())
     early, measured = EarlyStop(fail_fast), solved or {}
-    async with (
-        open_graders(config) as graders,
-        opening as models,
-        open_run(config, problems, out, show, retry_failed) as folder,
-    ):
-        for line in run_plan(config, len(problems), models) if solved is None else ():
-            watcher.notice(line)
-        summary = await run_problems(config, problems, models, folder, watcher, early, measured, graders)
+    async with open_graders(config) as graders, opening as models:
+        check_tools(config, problems, models)
+        async with open_run(config, problems, out, show, retry_failed) as folder:
+            for line in run_plan(config, len(problems), models) if solved is None else ():
+                watcher.notice(line)
+            summary = await run_problems(config, problems, models, folder, watcher, early, measured, graders)
     return summary, folder.path
 
 
@@ -148,11 +146,9 @@ async def run_problems(
 ) -> Summary:
     """Solve the ``problems`` that no earlier session solved, until ``early`` stops the run.
 
-    ``graders`` grade them; None: those that need no configuration. Write results and summary into ``folder``. The
-    figures ``measured`` by an earlier session replace those of this one. Raises ``ConfigError`` if a model cannot be
-    offered the tools of a problem.
+    ``graders`` grade them; None: those that need no configuration.
+    Write results and summary into ``folder``. The figures ``measured`` by an earlier session replace those of this one.
     """
-    check_tools(config, problems, models)
     cpu_before, early = time.process_time(), early or EarlyStop()
     graders, results, failures = graders or Graders(), [*folder.results], list[RunError]()
     known = {problem.id: problem for problem in problems}

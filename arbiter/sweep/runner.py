@@ -22,7 +22,7 @@ from arbiter.protocols.errors import RunError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.ports import Generation
 from arbiter.protocols.records import Solution
-from arbiter.runs.bench import Watcher, cancel_on_signal, check_tools, grading_notices, run_problems, torn_notice
+from arbiter.runs.bench import Watcher, cancel_on_signal, grading_notices, run_problems, torn_notice
 from arbiter.runs.early_stop import EarlyStop
 from arbiter.runs.folder import RunFolder, open_run, record_end
 from arbiter.runs.graders import Graders
@@ -72,8 +72,6 @@ async def run_together(job: SweepJob, models: Models) -> bool:
     together. Answers in the points' event logs are reused. No summary is written, because the times are not known yet.
     Raises ``RunError`` as ``bench``.
     """
-    for point in job.points:
-        check_tools(point.config, job.problems, models)
     async with AsyncExitStack() as stack:
         folders = [await _opened(stack, job, point) for point in job.points]
         store = AnswerStore(models, annotated_models(job.config), await stack.enter_async_context(services()))

@@ -18,7 +18,7 @@ from arbiter.log.run import Run
 from arbiter.log.writer import Show
 from arbiter.protocols.errors import ConfigError, RunError
 from arbiter.runs import stored_config
-from arbiter.runs.bench import Watcher, configured_problems
+from arbiter.runs.bench import Watcher, check_tools, configured_problems
 from arbiter.runs.early_stop import EarlyStop
 from arbiter.runs.file_replacement import replace_file
 from arbiter.runs.folder import check_run, read_results, run_path
@@ -136,6 +136,8 @@ def _draw(figures: SweepResult, out: Path) -> None:
 async def _run(job: SweepJob, tables: Mapping[str, RouterTable], measure: bool) -> bool:
     opening = open_tables(tables, job.config.cpu_threads, separator=job.config.separator)
     async with open_graders(job.config) as graders, opening as models:
+        for point in job.points:
+            check_tools(point.config, job.problems, models)
         writing = with_step_ends(models, job.config)
         return await (run_alone if measure else run_together)(msgspec.structs.replace(job, graders=graders), writing)
 

@@ -36,6 +36,8 @@ _RULES: dict[RunType, str] = {
     "random": "escalate each step with probability τ",
     "confidence": "keep the draft if the draft model's confidence in it ≥ τ",
     "judge": "keep the draft if the judge's rating ≥ τ",
+    "trigger": "escalate the draft if its confidence > τ, or if another trigger fires",
+    "paced": "escalate the draft if its risk > τ^pace",
 }
 _LISTED = 500
 _RUNS = 2  # whose decisions are held in memory
@@ -222,8 +224,9 @@ def _config(index: RunIndex) -> Config:
         raise _not_available(f"the run type {config.run_type!r} has no threshold")
     if not _is_local(config) and index.rows.count() > _MOST_TOGETHER:
         raise _not_available(
-            "its decisions depend on each other (a budget, several targets or a deadline), so all problems have to be "
-            f"replayed for each threshold: arbiter replay {shown(index.log.parent)} --threshold does it"
+            "its decisions depend on more than their scores (earlier steps, a budget, several targets or a deadline), "
+            "so all problems have to be replayed for each threshold: "
+            f"arbiter replay {shown(index.log.parent)} --threshold does it"
         )
     return config
 

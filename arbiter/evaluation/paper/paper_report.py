@@ -9,7 +9,7 @@ from arbiter.evaluation.paper.document import Block, DocumentTable, Heading, Par
 from arbiter.evaluation.paper.planned_runs import ALONE
 from arbiter.protocols.records import Record
 from arbiter.runs.intervals import BootstrapEstimate
-from arbiter.runs.reports.gap_figures import HEADS_OF_CURVES, HEADS_OF_RUNS, GapRecovery
+from arbiter.runs.reports.gap_figures import GapRecovery
 from arbiter.runs.reports.numbers import NOTHING, percent
 from arbiter.runs.reports.tables import csv_of, flat, from_to
 
@@ -145,8 +145,7 @@ def _areas(comparison: CurveComparison) -> list[Block]:
 
 
 def _recovered(recovery: GapRecovery) -> list[Block]:
-    tables = (HEADS_OF_CURVES, recovery.table_of_curves), (HEADS_OF_RUNS, recovery.table_of_runs)
-    return [Paragraph(recovery.text), *(DocumentTable(heads, rows) for heads, rows in tables if rows)]
+    return [Paragraph(recovery.text), *(DocumentTable(heads, rows) for heads, *rows in recovery.tables)]
 
 
 def _steps(points: Iterable[PointFigures]) -> DocumentTable:

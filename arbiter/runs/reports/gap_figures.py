@@ -20,8 +20,8 @@ RESAMPLES = 1000
 CLOSED = (0.5, 0.8, 0.95)
 """The shares of the gap for which the call-performance threshold is reported."""
 
-HEADS_OF_RUNS = ("run", "target tokens", "share of the target's", "gap recovered (PGR)")
-HEADS_OF_CURVES = ("run type", *(f"CPT({share:.0%})" for share in CLOSED), "APGR")
+_HEADS_OF_RUNS = ("run", "target tokens", "share of the target's", "gap recovered (PGR)")
+_HEADS_OF_CURVES = ("run type", *(f"CPT({share:.0%})" for share in CLOSED), "APGR")
 
 
 class OutcomesOfRun(msgspec.Struct, frozen=True):
@@ -85,16 +85,15 @@ class GapRecovery(Record, frozen=True):
         )
 
     @property
-    def table_of_runs(self) -> list[list[str]]:
-        """One row per run, in the order of ``HEADS_OF_RUNS``."""
-        return [
+    def tables(self) -> list[list[list[str]]]:
+        """The run types and then the runs, each as rows of which the first has the headings; none without figures."""
+        if not self.runs:
+            return []
+        curves = [[curve.run_type, *map(shown, curve.thresholds), shown(curve.average)] for curve in self.curves]
+        runs = [
             [run.run, f"{run.target_tokens:.1f}", shown(run.target_share), shown(run.recovered)] for run in self.runs
         ]
-
-    @property
-    def table_of_curves(self) -> list[list[str]]:
-        """One row per run type, in the order of ``HEADS_OF_CURVES``."""
-        return [[curve.run_type, *map(shown, curve.thresholds), shown(curve.average)] for curve in self.curves]
+        return [[[*_HEADS_OF_CURVES], *curves], [[*_HEADS_OF_RUNS], *runs]]
 
 
 def gap_recovery(runs: Sequence[OutcomesOfRun], resamples: int = RESAMPLES, seed: int = 0) -> GapRecovery:

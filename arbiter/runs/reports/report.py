@@ -7,16 +7,10 @@ from typing import Any, cast
 import msgspec
 
 from arbiter.config.config import Config
+from arbiter.config.policy_tables import TABLES
 from arbiter.log.reader import LOG, has_log
 from arbiter.protocols.errors import ReportError, RunError
-from arbiter.runs.reports.gap_figures import (
-    ALONE,
-    HEADS_OF_CURVES,
-    HEADS_OF_RUNS,
-    GapRecovery,
-    OutcomesOfRun,
-    gap_recovery,
-)
+from arbiter.runs.reports.gap_figures import ALONE, GapRecovery, OutcomesOfRun, gap_recovery
 from arbiter.runs.reports.reported_run import ReportedRun, read_run
 from arbiter.runs.reports.short_form import not_graded
 from arbiter.runs.reports.tables import ReportRow, as_csv, columns_for, markdown, markdown_table, ordered
@@ -33,7 +27,8 @@ PLOTS = {
 _OF_A_MODEL = ("model", "prompt", "tokenizer", "annotate", "dtype")
 # "data" is not compared: the problems themselves are.
 _NOT_COMPARED = ("run_type", "thresholds", "audit", "compare", "data", "models", "cpu_threads", "limits.problems")
-_OF_THE_GAP = ("models.draft.", "models.target.", "sampling.")  # they decide what both models alone do
+# They decide what both models alone do.
+_OF_THE_GAP = ("models.draft.", "models.target.", "sampling.", "limits.", "separator")
 _OF_SPEED = ("limits.problems", "cpu_threads")
 _NAMED = 3  # runs named per value of a difference
 
@@ -101,13 +96,7 @@ def recovery_parts(recovery: GapRecovery | None) -> list[str]:
     """Return the part of a report in Markdown about the recovered gap; empty without both models alone."""
     if recovery is None:
         return []
-    parts = ["## Recovered gap", recovery.text]
-    for heads, rows in (
-        (HEADS_OF_CURVES, recovery.table_of_curves),
-        (HEADS_OF_RUNS, recovery.table_of_runs),
-    ):
-        parts += [markdown_table(heads, rows)] if rows else []
-    return parts
+    return ["## Recovered gap", recovery.text, *(markdown_table(heads, rows) for heads, *rows in recovery.tables)]
 
 
 def _recovery(runs: Sequence[ReportedRun]) -> GapRecovery | None:
@@ -117,7 +106,7 @@ def _recovery(runs: Sequence[ReportedRun]) -> GapRecovery | None:
     if len({run.questions for run in runs}) > 1:
         return GapRecovery(undefined="the runs have different problems")
     tables = [_compared(run.config) for run in runs]
-    for key in sorted({key for table in tables for key in table if key.startswith(_OF_THE_GAP)}):
+    for key in sorted({key for table in tables for key in table if key.startswith(_OF_THE_GAP)} - {*_OF_SPEED}):
         if len({table[key] for table in tables if key in table}) > 1:
             return GapRecovery(undefined=f"the runs differ in {key}")
     return gap_recovery(
@@ -230,7 +219,8 @@ def _grouped(values: Iterable[tuple[str, str]]) -> str:
 def _compared(config: Config) -> dict[str, str]:
     """Return the configuration keys that compared runs should share, with their values as text."""
     tree: dict[str, Any] = msgspec.to_builtins(config)
-    found = {key: value for key, value in _leaves(tree) if not key.startswith(_NOT_COMPARED) or key in _OF_SPEED}
+    unread = (*_NOT_COMPARED, *(table for run_type, table in TABLES.items() if run_type != config.run_type))
+    found = {key: value for key, value in _leaves(tree) if not key.startswith(unread) or key in _OF_SPEED}
     for name, called in msgspec.structs.replace(config, audit=0.0).called_tables().items():
         table: dict[str, Any] = msgspec.to_builtins(called) if called else {}
         found |= {f"models.{name}.{key}": table[key] for key in _OF_A_MODEL if key in table}

@@ -58,6 +58,13 @@ def test_the_turns_of_a_conversation_with_tools_stay_apart(tmp_path: Path) -> No
     assert (problem.question, problem.after, problem.answer) == ("1+1?", CALLED, None)
 
 
+def test_the_calls_of_a_turn_may_be_a_json_text(tmp_path: Path) -> None:
+    written = {**CALLS, "tool_calls": json.dumps(CALLS["tool_calls"])}
+    spoken = {"role": "assistant", "content": "\\boxed{2}", "tool_calls": "[]"}
+    problem = only(tmp_path, {"messages": [USER, written, RESULT, spoken]})
+    assert (problem.after, problem.answer) == (CALLED, "2")
+
+
 def test_calls_in_a_conversation_are_read_without_tools_too(tmp_path: Path) -> None:
     problem = only(tmp_path, {"messages": [USER, CALLS, RESULT], "answer": "2"})
     assert (problem.after, problem.rules, problem.answer) == (CALLED, None, "2")
@@ -120,6 +127,10 @@ def test_a_row_with_tools_can_expect_a_text(tmp_path: Path, answer: Any) -> None
         ({"tools": [ADD], "answer": {"a": 1}}, "an expected call must be an object with a name and with arguments"),
         ({"tools": [ADD], "answer": {"name": "add", "arguments": [1]}}, "an expected call must be an object"),
         ({"tools": [ADD], "messages": [USER, CALLS, USER]}, "the call 'call_1' has no result"),
+        (
+            {"messages": [USER, {**CALLS, "tool_calls": {"name": "add"}}, RESULT]},
+            "the tool_calls of a turn must be a list",
+        ),
         ({"tools": [ADD], "messages": [USER, RESULT]}, "message 1: tool_call_id must be a string"),
         ({"messages": [{"role": "user", "content": None}, CALLS]}, "a turn of the role 'user' has something else"),
         ({"tools": [ADD], "messages": [{"role": "function_call", "content": "{}"}]}, "message 0: role must be one of"),

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arbiter.config.config import Config
 from arbiter.exports.contents import contents
 from arbiter.exports.html import write_page
 from arbiter.grading.math_grader import VERSION
@@ -26,11 +27,13 @@ from arbiter.protocols.events import SCHEMA, AnyPayload, CallStarted, Event
 from arbiter.protocols.ids import MessageKind, StepKind
 from arbiter.protocols.records import Limits, Sampling, Solution
 from arbiter.protocols.tools import ToolCall
+from arbiter.replay.check import check
 from arbiter.runs.call_checks import CallChecks
 from arbiter.runs.folder import read_results
 from arbiter.runs.gathering_waits import GatheringWaits
 from arbiter.runs.regrading import regrade
 from arbiter.runs.reports.report import read_run
+from tests.arbiter.tool_runs import record_run, tool_models
 
 Command = Callable[..., CompletedProcess[str]]
 Tree = dict[str, Any]
@@ -355,3 +358,18 @@ def test_version_3_is_refused_by_its_number(tmp_path: Path) -> None:
     (tmp_path / LOG).write_bytes(GOOD[0] + GOOD[1].replace(b'{"v":1,', b'{"v":3,'))
     with pytest.raises(RunError, match=f"schema version 3, but this Arbiter reads only versions 1 and {SCHEMA}"):
         list(LogFile(tmp_path / LOG))
+
+
+def test_a_run_of_version_2_is_read_with_the_name_that_violation_had_before(
+    a_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    run = record_run(a_config(run_type="router"), tmp_path / "run", tool_models())
+    events, results = list(LogFile(run.path)), read_results(tmp_path / "run" / "results.jsonl")
+    for name in (LOG, "results.jsonl"):
+        text = (tmp_path / "run" / name).read_bytes()
+        assert b'"violation":"' in text
+        unchecked = re.sub(rb',"c":"[0-9a-f]{8}"(?=}\n)', b"", text)
+        (tmp_path / "run" / name).write_bytes(unchecked.replace(b'"violation":', b'"problem":'))
+    assert list(LogFile(run.path)) == events
+    assert read_results(tmp_path / "run" / "results.jsonl") == results
+    assert check(Run.open(tmp_path / "run")).differences == ()

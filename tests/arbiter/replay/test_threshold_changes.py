@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from arbiter.actors.pacing import PacedRouter
 from arbiter.actors.policies import (
     ConfidenceThreshold,
     JudgeThreshold,
@@ -12,6 +13,7 @@ from arbiter.actors.policies import (
     RandomEscalation,
     RewardThreshold,
 )
+from arbiter.actors.triggers import TriggeredEscalation
 from arbiter.config.config import Config, parse
 from arbiter.log.history import Key
 from arbiter.log.run import Run
@@ -57,7 +59,9 @@ def test_a_replay_finds_what_is_said_of_each_problem(
         assert {key: where for key, where in left.items() if key in changes} == said
 
 
-def test_a_budget_or_a_choice_of_targets_makes_decisions_depend_on_more_than_their_step() -> None:
+def test_a_budget_a_choice_of_targets_or_the_history_makes_decisions_depend_on_more_than_their_step() -> None:
     assert is_local(RewardThreshold(0.5))
     assert not is_local(RewardThreshold(0.5, budget=0.2))
     assert not is_local(LearnedRouter(0.5, (Target("small"), Target("large"))))
+    assert not is_local(TriggeredEscalation(0.9))
+    assert not is_local(PacedRouter(0.5, 100))

@@ -1,6 +1,7 @@
 """Runs over problems with tools: their grades, their folder, their resumption, and how they are graded again."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,16 @@ import anyio
 import msgspec
 import pytest
 
-from arbiter.config.config import Config
+from arbiter.config.config import Config, load_config
 from arbiter.log.reader import LOG
 from arbiter.log.run import Run
 from arbiter.protocols.errors import ConfigError, RunError
+from arbiter.runs.bench import bench, check_tools
 from arbiter.runs.folder import check_run, read_records
 from arbiter.runs.regrading import regrade
 from arbiter.runs.results import Result, Summary
 from arbiter.runs.stored_summary import read_summary
+from benchmarks.silent_watcher import SilentWatcher
 from tests.arbiter.tool_runs import EXPECTED, PROBLEMS, RULES, record_run, tool_models
 
 Configs = Callable[..., Config]
@@ -110,4 +113,11 @@ def test_models_that_cannot_be_offered_tools_are_refused_before_the_run(config: 
 
     refusing = msgspec.structs.replace(models, draft=msgspec.structs.replace(models.draft, port=WithoutTools()))
     with pytest.raises(ConfigError, match=r"the problem 'kept' .*tools.*models\.draft\.prompt: set it"):
-        record_run(config, tmp_path / "run", refusing)
+        check_tools(config, PROBLEMS, refusing)
+
+
+def test_a_refused_run_leaves_no_folder_that_its_mended_configuration_would_not_fit(tmp_path: Path) -> None:
+    pocket = load_config("pocket")
+    with pytest.raises(ConfigError, match=r"the problem 'kept' cannot be solved: tools: .*models\.draft\.prompt"):
+        anyio.run(partial(bench, pocket, tmp_path / "run", SilentWatcher(), problems=PROBLEMS))
+    assert not (tmp_path / "run").exists()

@@ -93,8 +93,13 @@ def assert_same_figures(found: dict[str, Any], summary: Summary) -> None:
         {"run_type": "router", "sampling": {"samples": 2, "temperature": 0.5}},
         {"run_type": "router", "budget": 0.4},
         {"run_type": "rsd", "limits": {"max_steps": 4, "deadline": 60.0}},
+        {"run_type": "trigger", "thresholds": {"trigger": 0.5}, "trigger": {"words": ["draft 2"], "unsure": 0.2}},
+        {"run_type": "paced", "pacing": {"allowance": 30, "steps": 4}},
     ],
-    ids=["router", "rsd", "judge", "random", "oracle", "confidence", "lookahead", "samples", "budget", "limits"],
+    ids=[
+        *("router", "rsd", "judge", "random", "oracle", "confidence", "lookahead", "samples", "budget", "limits"),
+        *("trigger", "paced"),
+    ],
 )
 def test_the_figures_of_each_threshold_are_those_of_a_replay(
     record: Record, view: View, tmp_path: Path, keys: dict[str, Any], seed: int

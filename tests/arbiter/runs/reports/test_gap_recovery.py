@@ -94,7 +94,7 @@ def test_without_a_sure_gap_there_is_a_reason_in_words_and_no_number(
     assert re.search(reason, found.undefined)
     assert (found.runs, found.curves) == ((), ())
     assert found.text.startswith("CPT, PGR and APGR are not defined: ")
-    assert (found.table_of_runs, found.table_of_curves) == ([], [])
+    assert found.tables == []
 
 
 def test_a_run_that_is_worse_than_the_draft_alone_recovers_less_than_nothing() -> None:
@@ -130,5 +130,6 @@ def test_a_level_that_is_not_reached_has_no_share() -> None:
 
 def test_the_tables_show_each_figure_with_its_interval() -> None:
     run = RunRecovery("a", "router", 0.5, 12.34, BootstrapEstimate(0.25, (0.2, 0.3)), BootstrapEstimate(0.5))
-    assert GapRecovery(runs=(run,)).table_of_runs == [["a", "12.3", "25.0% (20.0% to 30.0%)", "50.0%"]]
+    _, (_, shown_run) = GapRecovery(runs=(run,)).tables
+    assert shown_run == ["a", "12.3", "25.0% (20.0% to 30.0%)", "50.0%"]
     assert shown(BootstrapEstimate(None)) == "–"

@@ -203,6 +203,13 @@ def test_what_should_be_the_same_and_is_not_is_told_by_its_key(
     assert warnings[0].count("/a") == warnings[0].count("/b") == 1
 
 
+def test_settings_of_a_run_type_are_compared_among_its_own_runs(a_run: Runs) -> None:
+    first, other = a_run("router"), a_run("trigger", run_type="trigger", trigger={"first": 2})
+    assert report_on([first, other]).warnings == []
+    [warning] = report_on([other, a_run("trigger-3", run_type="trigger", trigger={"first": 3})]).warnings
+    assert warning.startswith("the runs differ in trigger.first: 2 in ")
+
+
 def test_a_long_value_that_differs_in_its_middle_is_still_told(a_run: Runs) -> None:
     prompts = ["x" * 50 + middle + "y" * 50 + "{question}" for middle in "12"]
     folders = [
@@ -294,7 +301,14 @@ def test_runs_that_have_no_common_gap_say_so_instead_of_a_number(a_run: Runs, a_
     target = a_run("target", run_type="target")
     other = a_run("other", a_result(problem="r"), run_type="draft")
     warm = a_run("warm", run_type="draft", sampling={"temperature": 0.7})
-    for draft, reason in ((other, "different problems"), (warm, "the runs differ in sampling.temperature")):
+    short = a_run("short", run_type="draft", limits={"max_tokens": 5, "problems": 3})
+    split = a_run("split", run_type="draft", separator=";")
+    for draft, reason in (
+        (other, "different problems"),
+        (warm, "the runs differ in sampling.temperature"),
+        (short, "the runs differ in limits.max_tokens"),
+        (split, "the runs differ in separator"),
+    ):
         found = report_on([draft, target])
         assert found.recovery is not None
         assert found.recovery.undefined is not None
