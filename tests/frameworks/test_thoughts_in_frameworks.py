@@ -6,6 +6,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,7 @@ class Thinking(list):
 
 
 @asynccontextmanager
-async def served() -> AsyncGenerator[tuple[AsyncOpenAI, list]]:
+async def served() -> AsyncGenerator[tuple[Any, list]]:
     """An endpoint over these models, as a client, and the thoughts that its models got."""
     models = Thinking()
     handles = Models(target=ModelHandle(ScriptedGenerator(models.write)))

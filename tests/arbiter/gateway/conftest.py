@@ -52,7 +52,7 @@ class Scripted:
         texts: Callable[[GenerationRequest], Sequence[str]],
         wrap: Wrap | None = None,
     ) -> None:
-        self._wrap = wrap or (lambda model: model)
+        self._wrap: Wrap = wrap or (lambda model: model)
         self.draft = ScriptedGenerator(write, seconds, texts)
         self.target = ScriptedGenerator(write, seconds, texts)
         self.router = ScriptedScorer(estimated, seconds)
