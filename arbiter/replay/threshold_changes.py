@@ -29,8 +29,8 @@ from arbiter.protocols.ports import Evidence, Policy
 from arbiter.protocols.records import Author, Candidate, Model, Rating, Record, StepRecord, Usage, Verdict
 from arbiter.replay.recorded_tasks import task_of
 
-
 _BY_SCORES = (RewardThreshold, LearnedRouter, ConfidenceThreshold, JudgeThreshold, Oracle, RandomEscalation)
+"""Policies that decide by the scores of a step alone."""
 
 
 class RecordedDecision(Record, frozen=True):

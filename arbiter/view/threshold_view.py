@@ -225,9 +225,9 @@ def _config(index: RunIndex) -> Config:
         raise _not_available(f"the run type {config.run_type!r} has no threshold")
     if not _is_local(config) and index.rows.count() > _MOST_TOGETHER:
         raise _not_available(
-            "its decisions depend on more than the scores of their own step (a budget, an allowance, several targets, a "
-            "deadline, or words of hesitation), so all problems have to be "
-            f"replayed for each threshold: arbiter replay {shown(index.log.parent)} --threshold does it"
+            "its decisions depend on more than the scores of their own step (a budget, an allowance, several targets, "
+            "a deadline, or words of hesitation), so all problems have to be replayed for each threshold: "
+            f"arbiter replay {shown(index.log.parent)} --threshold does it"
         )
     return config
 
