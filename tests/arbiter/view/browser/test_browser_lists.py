@@ -206,6 +206,7 @@ def test_a_growing_run_keeps_the_place_of_its_reader(growing: Any, look: Look) -
 def test_each_type_of_run_has_a_shape_of_its_own(record: Record, tmp_path: Path, look: Look) -> None:
     run, types = record(tmp_path / "run", numbered(2), run_type="router"), get_args(RunType)
     summary = read_document(run / "summary.json", dict[str, Any], "")
+    assert summary is not None
     for run_type in types:
         folder = tmp_path / f"as-{run_type}"
         folder.mkdir()
