@@ -192,6 +192,7 @@ def test_a_long_run_has_few_rows_in_the_page_wherever_it_is_scrolled(long_run: P
 def test_a_growing_run_keeps_the_place_of_its_reader(growing: Any, look: Look) -> None:
     def see(view: Page) -> None:
         expect(view.locator("#link")).to_have_text("live")
+        expect(view.locator(".found")).to_contain_text("problems")
         before = int(view.locator(".found").inner_text().split()[0])
         for _ in range(3):
             view.keyboard.press("j")
