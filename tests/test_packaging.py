@@ -92,3 +92,15 @@ def test_the_linked_folders_are_the_ones_at_the_root() -> None:
 def test_types_are_checked_in_the_linked_folders_too() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pyright"]
     assert {"arbiter/actors", "arbiter/protocols"} <= set(settings["include"])  # pyright follows no link by itself
+
+
+def test_a_wheel_has_the_page_of_the_viewer_and_names_the_licences_of_its_parts(wheel: Path) -> None:
+    page = ROOT / "arbiter" / "view" / "page"
+    files = {path.relative_to(ROOT).as_posix() for path in page.rglob("*") if path.is_file()}
+    licences = [name for name in files if name.endswith("/LICENSE")]
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        (metadata,) = [archive.read(name).decode() for name in names if name.endswith(".dist-info/METADATA")]
+    assert len(licences) == 2
+    assert files <= {*names}
+    assert {f"License-File: {name}" for name in ("LICENSE", *licences)} <= {*metadata.splitlines()}

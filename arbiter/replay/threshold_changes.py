@@ -12,14 +12,25 @@ Only a candidate that ends the problem needs neither. Such problems are replayed
 from collections.abc import Iterable
 from typing import Literal
 
-from arbiter.actors.pacing import PacedEscalation
-from arbiter.actors.policies import DraftOnly, best_target
+from arbiter.actors.policies import (
+    ConfidenceThreshold,
+    DraftOnly,
+    JudgeThreshold,
+    LearnedRouter,
+    Oracle,
+    RandomEscalation,
+    RewardThreshold,
+    best_target,
+)
 from arbiter.actors.transcripts import context_after, finish_reason, first_context
 from arbiter.actors.triggers import TriggeredEscalation
 from arbiter.log.history import ProblemHistory
 from arbiter.protocols.ports import Evidence, Policy
 from arbiter.protocols.records import Author, Candidate, Model, Rating, Record, StepRecord, Usage, Verdict
 from arbiter.replay.recorded_tasks import task_of
+
+_BY_SCORES = (RewardThreshold, LearnedRouter, ConfidenceThreshold, JudgeThreshold, Oracle, RandomEscalation)
+"""Policies that decide by the scores of a step alone."""
 
 
 class RecordedDecision(Record, frozen=True):
@@ -95,9 +106,12 @@ def first_change(policy: Policy, decided: Iterable[Decided]) -> DecisionChange |
 
 
 def is_local(policy: Policy) -> bool:
-    """Return whether each decision of ``policy`` depends on the scores of its own step alone, and chooses no target."""
-    reads_more = isinstance(policy, TriggeredEscalation | PacedEscalation)  # the history, and words of drafts
-    return policy.budget is None and len(policy.targets) <= 1 and not reads_more
+    """Return whether each decision of ``policy`` depends on the scores of its own step alone, and chooses no target.
+
+    Other policies may read texts or the history of a problem (``Evidence.history``), which the evidence here lacks.
+    """
+    by_scores = isinstance(policy, _BY_SCORES) or (isinstance(policy, TriggeredEscalation) and not policy.words)
+    return by_scores and policy.budget is None and len(policy.targets) <= 1
 
 
 def _other(record: StepRecord) -> Candidate | None:

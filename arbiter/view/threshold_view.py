@@ -2,7 +2,8 @@
 
 Most problems need no replay: their decisions are computed again from the recorded scores
 (``arbiter.replay.threshold_changes``). Those that end with another candidate are replayed, each once. A run whose
-decisions depend on more than their own step (a budget, a deadline) is replayed as a whole for each threshold.
+decisions depend on more than the scores of their own step (a budget, a deadline, earlier steps) is replayed as a whole
+for each threshold.
 """
 
 import threading
@@ -37,7 +38,7 @@ _RULES: dict[RunType, str] = {
     "confidence": "keep the draft if the draft model's confidence in it ≥ τ",
     "judge": "keep the draft if the judge's rating ≥ τ",
     "trigger": "escalate the draft if its confidence > τ, or if another trigger fires",
-    "paced": "escalate the draft if its risk > τ^pace",
+    "paced": "escalate the draft if its risk > τ, where the allowance is used as planned",
 }
 _LISTED = 500
 _RUNS = 2  # whose decisions are held in memory
@@ -220,12 +221,12 @@ def _config(index: RunIndex) -> Config:
         raise _not_available(f"there is no {path.name} beside the log, which a replay needs")
     config = load_config(str(path))
     check_unchanged(path, config, run.started.identity)
-    if config.run_type not in _RULES:
+    if config.threshold is None:
         raise _not_available(f"the run type {config.run_type!r} has no threshold")
     if not _is_local(config) and index.rows.count() > _MOST_TOGETHER:
         raise _not_available(
-            "its decisions depend on more than their scores (earlier steps, a budget, several targets or a deadline), "
-            "so all problems have to be replayed for each threshold: "
+            "its decisions depend on more than the scores of their own step (a budget, an allowance, several targets, "
+            "a deadline, or words of hesitation), so all problems have to be replayed for each threshold: "
             f"arbiter replay {shown(index.log.parent)} --threshold does it"
         )
     return config

@@ -7,6 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from arbiter.log.run import Run
 from arbiter.protocols.errors import ArbiterError, RequestError
 from arbiter.runs.documents import read_document
@@ -69,11 +71,14 @@ class ViewAnswers:
             return about
         index = self._index(name)
         started = Run.open(index.log).started
+        state = index.state()
+        if state.complete and state.error is None:
+            state = msgspec.structs.replace(state, error=_missing_end(index, viewed))
         return about | {
             "identity": started.identity,
             "versions": started.versions,
             "record": started.record,
-            "index": index.state(),
+            "index": state,
             "what_if": self._thresholds.about(index),
         }
 
@@ -137,6 +142,19 @@ class ViewAnswers:
         if state.error is not None and not state.rows:
             raise RequestError(state.error, status=409, code="damaged")
         return index
+
+
+def _missing_end(index: RunIndex, viewed: ViewedRun) -> str | None:
+    """Return what to do about a log that has fewer results than the summary; None if nothing of it is missing."""
+    if viewed.live or viewed.ended is None:
+        return None
+    total, unfinished, _ = index.rows.page(Question(filter='grade == "unfinished"', limit=1))
+    if total - unfinished >= viewed.ended:
+        return None
+    return (
+        f"{shown(index.log)}: the log ends too early: it has {total - unfinished} of the {viewed.ended} results in "
+        f"{SUMMARY}. Restore it from a copy"
+    )
 
 
 def _side(index: RunIndex) -> Side:

@@ -166,6 +166,7 @@ class RunList:
         return msgspec.structs.replace(
             run,
             **{**found, "problems": len({row.id for row in rows})},
+            samples=1 + max((row.sample for row in rows), default=0),
             seconds=load and load["seconds"],
             error=run.error or error,
             state="damaged" if error else run.state,

@@ -63,6 +63,19 @@ def test_a_log_that_is_damaged_in_the_middle_is_shown_up_to_the_damage(folder: P
         assert_the_other_run_is_usable(browsing)
 
 
+@pytest.mark.parametrize("torn", [0, 20], ids=["between lines", "within a line"])
+def test_a_finished_run_whose_log_ends_too_early_says_so_at_each_start(folder: Path, view: View, torn: int) -> None:
+    log = folder / "bad" / LOG
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[: len(lines) // 2]) + lines[len(lines) // 2][:torn])
+    for _ in range(2):  # the second start reads the stored index
+        with view(folder) as browsing:
+            found = browsing.whole(f"runs/{browsing.id('bad')}")
+            assert "the log ends too early" in found["index"]["error"]
+            assert "of the 6 results" in found["index"]["error"]
+            assert browsing.whole(f"runs/{browsing.id('good')}")["index"]["error"] is None
+
+
 def test_a_log_whose_beginning_is_damaged_says_so_in_the_list_and_when_it_is_opened(folder: Path, view: View) -> None:
     damage(folder / "bad" / LOG, 0)
     with view(folder) as browsing:

@@ -46,7 +46,7 @@ def test_the_log_of_a_program_or_an_endpoint_is_a_run_without_grades(
             ("What is it?", "not graded", None)
         ]
         listed = browsing.runs()["served"]
-        assert (listed["problems"], listed["ended"], listed["accuracy"]) == (1, 1, None)
+        assert (listed["problems"], listed["samples"], listed["ended"], listed["accuracy"]) == (1, 1, 1, None)
 
 
 def test_the_points_of_a_sweep_are_runs_that_name_their_sweep(record: Record, view: View, tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from arbiter.runs.results import Summary, written_tokens
 
 Record = Callable[..., Path]
 View = Callable[[Path], Any]
+HESITANT = {"first": 0, "unsure": 0.1, "words": ["again"], "consecutive": 2}
+STEPWISE = {"score": "router", "allowance": 2, "unit": "escalations", "steps": 4}
 THRESHOLDS = (0.0, 0.2, 0.45, 0.5, 0.55, 0.8, 1.0)
 
 
@@ -92,13 +94,15 @@ def assert_same_figures(found: dict[str, Any], summary: Summary) -> None:
         {"run_type": "router", "lookahead": 2},
         {"run_type": "router", "sampling": {"samples": 2, "temperature": 0.5}},
         {"run_type": "router", "budget": 0.4},
+        {"run_type": "trigger", "thresholds": {"trigger": 0.5}, "trigger": {"words": []}},
+        {"run_type": "trigger", "thresholds": {"trigger": 0.9}, "trigger": HESITANT},
+        {"run_type": "paced", "thresholds": {"paced": 0.5}, "pacing": {"score": "confidence", "allowance": 30}},
+        {"run_type": "paced", "thresholds": {"paced": 0.3}, "pacing": STEPWISE},
         {"run_type": "rsd", "limits": {"max_steps": 4, "deadline": 60.0}},
-        {"run_type": "trigger", "thresholds": {"trigger": 0.5}, "trigger": {"words": ["draft 2"], "unsure": 0.2}},
-        {"run_type": "paced", "pacing": {"allowance": 30, "steps": 4}},
     ],
     ids=[
-        *("router", "rsd", "judge", "random", "oracle", "confidence", "lookahead", "samples", "budget", "limits"),
-        *("trigger", "paced"),
+        *("router", "rsd", "judge", "random", "oracle", "confidence", "lookahead", "samples", "budget"),
+        *("trigger", "hesitation", "pacing", "pacing-router", "limits"),
     ],
 )
 def test_the_figures_of_each_threshold_are_those_of_a_replay(

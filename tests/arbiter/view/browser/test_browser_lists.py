@@ -3,9 +3,16 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import msgspec
 import pytest
+
+from arbiter.config.run_tables import RunType
+from arbiter.log.checksums import as_document
+from arbiter.log.reader import LOG
+from arbiter.runs.documents import read_document
+from tests.arbiter.view.conftest import numbered
 
 pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright (the extra dev)")
 from playwright.sync_api import Locator, Page, expect
@@ -185,6 +192,7 @@ def test_a_long_run_has_few_rows_in_the_page_wherever_it_is_scrolled(long_run: P
 def test_a_growing_run_keeps_the_place_of_its_reader(growing: Any, look: Look) -> None:
     def see(view: Page) -> None:
         expect(view.locator("#link")).to_have_text("live")
+        expect(view.locator(".found")).to_contain_text("problems")
         before = int(view.locator(".found").inner_text().split()[0])
         for _ in range(3):
             view.keyboard.press("j")
@@ -194,3 +202,76 @@ def test_a_growing_run_keeps_the_place_of_its_reader(growing: Any, look: Look) -
         expect(current(view).locator(".ends")).to_have_text("p2")
 
     look(growing.folder, see, at="/run?run={growing}")
+
+
+def test_each_type_of_run_has_a_shape_of_its_own(record: Record, tmp_path: Path, look: Look) -> None:
+    run, types = record(tmp_path / "run", numbered(2), run_type="router"), get_args(RunType)
+    summary = read_document(run / "summary.json", dict[str, Any], "")
+    assert summary is not None
+    for run_type in types:
+        folder = tmp_path / f"as-{run_type}"
+        folder.mkdir()
+        (folder / "results.jsonl").write_bytes((run / "results.jsonl").read_bytes())
+        (folder / "summary.json").write_bytes(as_document(msgspec.json.encode({**summary, "run_type": run_type})))
+
+    def see(view: Page) -> None:
+        expect(view.locator(".legend li")).to_have_count(len(types))
+        marks = view.locator(".legend .mark").evaluate_all("(all) => all.map((one) => one.getAttribute('d'))")
+        assert len({*marks}) == len(types)
+
+    look(tmp_path, see)
+
+
+@pytest.mark.parametrize("view_name", ["run", "timeline", "what-if", "settings"])
+def test_a_folder_with_results_alone_is_said_to_have_no_log(
+    record: Record, tmp_path: Path, look: Look, view_name: str
+) -> None:
+    record(tmp_path / "results", numbered(2), run_type="router")
+    (tmp_path / "results" / LOG).unlink()
+
+    def see(view: Page) -> None:
+        expect(view.get_by_role("alert")).to_contain_text("There is no log")
+        expect(view.locator("#crumbs")).to_contain_text("results")
+
+    look(tmp_path, see, at=f"/{view_name}?run={{results}}")
+
+
+def test_a_log_that_ends_too_early_is_said_above_its_problems(record: Record, tmp_path: Path, look: Look) -> None:
+    log = record(tmp_path / "cut", numbered(6), run_type="router") / LOG
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[: len(lines) // 2]))
+
+    def see(view: Page) -> None:
+        expect(view.get_by_role("alert")).to_contain_text("the log ends too early")
+        expect(view.locator(".tabulator-row")).not_to_have_count(0)
+
+    look(tmp_path, see, at="/run?run={cut}")
+
+
+def test_what_failed_is_not_named_after_the_view_before(some_runs: Path, look: Look) -> None:
+    def see(view: Page) -> None:
+        expect(view.locator("#crumbs")).to_contain_text("router")
+        view.evaluate("location.hash = '#/run?run=0000000000000000'")
+        expect(view.get_by_role("heading", name="This run is gone")).to_be_visible()
+        expect(view.locator("#crumbs")).not_to_contain_text("router")
+
+    look(some_runs, see, at="/run?run={router}", refused=True)
+
+
+def test_a_blank_id_has_a_name_that_can_be_seen(record: Record, tmp_path: Path, look: Look) -> None:
+    record(tmp_path / "blank", numbered(0, " "), run_type="router")
+
+    def see(view: Page) -> None:
+        expect(view.locator(".tabulator-row")).to_contain_text("(blank id)")
+
+    look(tmp_path, see, at="/run?run={blank}")
+
+
+def test_titles_of_columns_are_not_cut(some_runs: Path, look: Look) -> None:
+    def see(view: Page) -> None:
+        titles = view.locator(".tabulator-col-title")
+        expect(titles.first).to_be_visible()
+        cut = "(all) => all.filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.textContent)"
+        assert titles.evaluate_all(cut) == []
+
+    look(some_runs, see, at="/run?run={router}")

@@ -228,3 +228,16 @@ def test_a_problem_in_progress_grows_and_keeps_the_place_of_its_reader(growing: 
         expect(view.locator(".step")).to_have_count(1)
 
     look(growing.folder, see, at="/run?run={growing}")
+
+
+@pytest.mark.parametrize(("run_type", "marks"), [("router", 1), ("oracle", 0)])
+def test_a_score_has_the_mark_of_a_threshold_only_if_it_is_compared_with_it(
+    record: Any, tmp_path: Path, look: Look, problems: Any, run_type: str, marks: int
+) -> None:
+    record(tmp_path / "run", problems(1), run_type=run_type)
+
+    def see(view: Page) -> None:
+        expect(view.locator(".step .score-bar").first).to_be_visible()
+        assert (view.locator(".step .score-bar .tau").count() > 0) is bool(marks)
+
+    look(tmp_path, see, at="/problem?run={run}&row=1")

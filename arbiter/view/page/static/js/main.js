@@ -3,7 +3,7 @@
 import { byId, h, put } from "./dom.js";
 import { listen } from "./keys.js";
 import { here, href } from "./router.js";
-import { showFailure, showLink } from "./shell.js";
+import { showFailure, showLink, showWay } from "./shell.js";
 import { openRuns } from "./runs_view.js";
 import { openProblems } from "./problems_view.js";
 import { openTimeline } from "./timeline_view.js";
@@ -39,6 +39,7 @@ async function show(isFirst) {
   main.className = "";
   put(main);
   showLink("still");
+  showWay([]);
   if (!isFirst) main.focus({ preventScroll: true });
   try {
     const open = VIEWS.get(path);

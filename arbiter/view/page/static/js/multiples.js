@@ -16,6 +16,12 @@ const SHAPES = new Map([
   ["target", "M0-5l4.6 8.4h-9.2z"],
   ["draft", "M0 5l4.6-8.4h-9.2z"],
   ["oracle", "M0-5.4l5.4 5.4l-5.4 5.4l-5.4-5.4z"],
+  ["judge", "M5 0l-8.4 4.6v-9.2z"],
+  ["trigger", "M-5 0l8.4 4.6v-9.2z"],
+  ["confidence", "M-5-1.8h10v3.6h-10z"],
+  ["generate", "M-1.8-5h3.6v10h-3.6z"],
+  ["paced", "M-5 2.5a5 5 0 0 1 10 0z"],
+  ["random", "M-4.6-2.8l1.8-1.8l2.8 2.8l2.8-2.8l1.8 1.8l-2.8 2.8l2.8 2.8l-1.8 1.8l-2.8-2.8l-2.8 2.8l-1.8-1.8l2.8-2.8z"],
 ]);
 const OTHER = "M-4-1.4h2.6v-2.6h2.8v2.6h2.6v2.8h-2.6v2.6h-2.8v-2.6h-2.6z";
 
@@ -64,7 +70,7 @@ function mark({ run, x, y }, scale) {
     {
       href: href("/run", { run: run.run }),
       "aria-label": name,
-      class: `point ${SHAPES.has(type) ? type : "other-type"}`,
+      class: `point ${type}`,
     },
     s("title", {}, name),
     ends && s("path", { class: "range", d: `M${scale.x(x)} ${ends[0]}V${ends[1]}` }),
@@ -124,7 +130,7 @@ function plot(name, points) {
 
 /** @param {Point[]} points */
 function legend(points) {
-  const types = [...new Set(points.map(({ run }) => run.run_type ?? run.kind))].slice(0, 8);
+  const types = [...new Set(points.map(({ run }) => run.run_type ?? run.kind))];
   return h(
     "ul",
     { class: "legend", "aria-label": "Shapes" },
@@ -139,7 +145,7 @@ function legend(points) {
             width: 12,
             height: 12,
             "aria-hidden": "true",
-            class: `point ${SHAPES.has(type) ? type : "other-type"}`,
+            class: `point ${type}`,
           },
           s("path", { class: "mark", d: SHAPES.get(type) ?? OTHER }),
         ),

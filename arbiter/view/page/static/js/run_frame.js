@@ -53,6 +53,12 @@ function figures(run) {
   ];
 }
 
+/** @param {any} run */
+const withoutProblems = (run) =>
+  ["sweep", "reproduction"].includes(run.kind)
+    ? `${run.name} is a ${run.kind}, which has no problems of its own. Open one of its points in the list of runs.`
+    : `There is no log in ${run.folder}, only results. The list of runs has their figures.`;
+
 /** @param {Tab} current @param {any} run */
 function tabs(current, run) {
   return TABS.map(([path, name]) =>
@@ -101,6 +107,8 @@ export function openRunFrame({ main, query, signal }, tab, opened) {
   /** @param {any} answer */
   function changed(answer) {
     const { run } = answer;
+    showWay([{ text: run.name }]);
+    if (!run.viewable) throw new Error(run.error ?? withoutProblems(run));
     put(
       head,
       h("div", { class: "title" }, h("h1", {}, run.name), h("p", { class: "muted" }, about(run))),
@@ -108,14 +116,13 @@ export function openRunFrame({ main, query, signal }, tab, opened) {
     );
     put(notes, notices(answer));
     if (view) return view.changed?.(answer);
-    showWay([{ text: run.name }]);
     put(bar, tabs(tab, run));
     main.classList.remove("scrolls");
     put(main, head, bar, notes, body);
     view = opened(answer, body);
   }
 
-  const isLive = (/** @type {any} */ answer) => answer.run.live || (!answer.index.complete && !answer.index.error);
+  const isLive = (/** @type {any} */ { run, index }) => run.live || (index && !index.complete && !index.error);
   let live = false;
   void follow(
     `runs/${encodeURIComponent(query.run ?? "")}`,

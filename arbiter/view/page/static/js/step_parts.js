@@ -72,6 +72,9 @@ const SCORES = new Map([
   ["router", "ŷ"],
   ["rsd", "h"],
   ["judge", "rating"],
+  ["paced_router", "ŷ"],
+  ["paced_prm", "h"],
+  ["paced_judge", "rating"],
   ["confidence", "confidence"],
 ]);
 

@@ -36,9 +36,12 @@ function timeBar(times) {
 /** @param {any[]} calls The text of the step has their arguments. */
 const toolNames = (calls) => calls.map(({ name, arguments: given }) => h("code", { title: given }, name));
 
+/** The policies that compare the score of the draft itself with their threshold. */
+const COMPARED = new Set(["router", "rsd", "judge", "confidence", "trigger"]);
+
 /** @param {any} candidate @param {any} policy */
 function judged(candidate, policy) {
-  const threshold = candidate.author === "draft" ? policy.threshold : null;
+  const threshold = candidate.author === "draft" && COMPARED.has(policy.type) ? policy.threshold : null;
   return [
     scoreBar(
       candidate.score ?? candidate.confidence,

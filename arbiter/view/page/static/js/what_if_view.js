@@ -35,7 +35,7 @@ function unavailable(reason) {
     h(
       "p",
       { class: "muted" },
-      "A run of the types router, rsd, judge, confidence or oracle compares a score with a threshold τ. If its log is full, this view moves τ, and shows what the recorded answers say about the run that would have been.",
+      "A policy with a threshold τ compares a score with it. If its log is full, this view moves τ, and shows what the recorded answers say about the run that would have been.",
     ),
   );
 }

@@ -52,4 +52,7 @@ export function moment(epoch) {
 export const spaced = (name) => (name ?? "").replaceAll("_", " ");
 
 /** @param {string} id @param {number | null | undefined} sample */
-export const label = (id, sample) => (sample ? `${id} #${sample}` : id);
+export const label = (id, sample) => {
+  const named = id.trim() ? id : "(blank id)";
+  return sample ? `${named} #${sample}` : named;
+};
