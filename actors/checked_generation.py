@@ -6,7 +6,8 @@ from arbiter.actors.answer_rules import call_schema, violation_of_answer, violat
 from arbiter.actors.requests import note_retry
 from arbiter.actors.seeds import call_name, retry_seed
 from arbiter.protocols.errors import BackendError
-from arbiter.protocols.ports import Generation, GenerationRequest, Generator, WritesThoughts
+from arbiter.protocols.model_traits import WritesThoughts
+from arbiter.protocols.ports import Generation, GenerationRequest, Generator
 from arbiter.protocols.records import text_before_stop
 from arbiter.protocols.tools import AnswerRules, ToolCall
 from arbiter.structured.thoughts import divided_answer

@@ -8,7 +8,7 @@ the same information: the position, the work so far and the scores. ``docs/expla
 from typing import ClassVar, Literal
 
 from arbiter.actors.policies import PolicyBase
-from arbiter.protocols.ports import Evidence
+from arbiter.protocols.policy import Evidence
 from arbiter.protocols.records import ConfidenceMetric, ScoreKind, Verdict
 
 AllowanceUnit = Literal["tokens", "escalations"]

@@ -12,7 +12,7 @@ import msgspec
 from arbiter.actors.controllers import BudgetControl
 from arbiter.actors.seeds import unit_draw
 from arbiter.protocols.errors import ConfigError
-from arbiter.protocols.ports import Evidence, Policy
+from arbiter.protocols.policy import Evidence, Policy
 from arbiter.protocols.records import Author, Candidate, ConfidenceMetric, Model, ScoreKind, Target, Verdict
 
 _MEMBERS = (*Policy.__annotations__, *(name for name in vars(Policy) if not name.startswith("_")))

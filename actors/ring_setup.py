@@ -9,18 +9,16 @@ from arbiter.actors.controllers import Verify
 from arbiter.actors.policies import called_models, check_policy, target_names
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import (
-    Generator,
-    ModelHandle,
-    Policy,
+from arbiter.protocols.model_traits import (
     RefusesConstraints,
     RefusesLogprobs,
     RefusesTools,
-    Scorer,
     TakesEfforts,
     ThoughtOpening,
     WritesThoughts,
 )
+from arbiter.protocols.policy import Policy
+from arbiter.protocols.ports import Generator, ModelHandle, Scorer
 from arbiter.protocols.records import Model, ScoreKind, Transcript
 from arbiter.protocols.tools import AnswerRules, Effort
 

@@ -9,7 +9,7 @@ from arbiter.actors.policies import budget_control, target_names
 from arbiter.actors.step_records import same_score_for_same_text
 from arbiter.protocols.errors import ProblemError
 from arbiter.protocols.messages import Context, EscalateStep, RouterMail, StepAccepted, StepDrafted, StepScored, Task
-from arbiter.protocols.ports import Evidence, Policy
+from arbiter.protocols.policy import Evidence, Policy
 from arbiter.protocols.records import Candidate
 
 

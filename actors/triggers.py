@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Literal
 
 from arbiter.actors.policies import PolicyBase
-from arbiter.protocols.ports import Evidence
+from arbiter.protocols.policy import Evidence
 from arbiter.protocols.records import Author, Candidate, ConfidenceMetric, StepRecord, Verdict
 
 Trigger = Literal["overconfident", "unsure", "hesitant"]

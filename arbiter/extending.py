@@ -54,14 +54,13 @@ from arbiter.protocols.messages import (
     Task,
     VerifierMail,
 )
+from arbiter.protocols.policy import Evidence, Policy
 from arbiter.protocols.ports import (
-    Evidence,
     Gather,
     Generation,
     GenerationRequest,
     Generator,
     ModelHandle,
-    Policy,
     Score,
     Scorer,
     ScoreRequest,

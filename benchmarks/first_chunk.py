@@ -22,7 +22,8 @@ from arbiter.actors.ring_setup import Models
 from arbiter.actors.supervision import services
 from arbiter.config.serve_tables import StreamUnit
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import ModelHandle, Policy, Scorer
+from arbiter.protocols.policy import Policy
+from arbiter.protocols.ports import ModelHandle, Scorer
 from arbiter.protocols.records import ScoreKind, StepPiece, StepRecord
 from arbiter.replay.virtual_time import run_virtually
 from arbiter.simulation.placement import Placement, placed

@@ -34,7 +34,7 @@ from arbiter.backends.in_process.decoding import InProcessGenerator
 from arbiter.backends.in_process.model_loading import open_model
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.pocket import world
-from arbiter.protocols.ports import KVMemory
+from arbiter.protocols.model_traits import KVMemory
 
 CACHE_BYTES = 64 << 20
 Part = Literal["router", "rsd", "oracle", "confidence", "sweep", "speeds", "memory"]

@@ -31,7 +31,7 @@ from arbiter.protocols.events import (
     StepScoredEvent,
 )
 from arbiter.protocols.ids import StepKind, failed_id, message_id, scored_id, step_id
-from arbiter.protocols.ports import Policy
+from arbiter.protocols.policy import Policy
 from arbiter.protocols.records import AuditScores, Author, Candidate, Limits, Sampling, StepRecord, Transcript, Verdict
 from arbiter.protocols.transcript_digest import TranscriptDigest
 

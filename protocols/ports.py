@@ -4,9 +4,8 @@ Actors use only these interfaces. The configuration decides which models, server
 """
 
 import math
-from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, Generic, Literal, Protocol, TypeVar, runtime_checkable
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -15,19 +14,15 @@ from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.events import CallFailed, CallGenerated, CallScored, Entry
 from arbiter.protocols.records import (
     Author,
-    Candidate,
     ConfidenceMetric,
     PrefixMatch,
     Record,
     ScoreKind,
-    StepRecord,
     StopReason,
-    Target,
     Transcript,
     Usage,
-    Verdict,
 )
-from arbiter.protocols.tools import Effort, ToolCall
+from arbiter.protocols.tools import ToolCall
 
 
 class Proposal(Record, frozen=True):
@@ -211,104 +206,6 @@ class Scorer(Protocol):
         ...
 
 
-class KVMemory(Record, frozen=True):
-    """Memory of keys and values in bytes: the most so far, since the model was loaded, and the configured limit.
-
-    The limit is 0 if no text is kept; rows then take what they need.
-    """
-
-    peak: int
-    limit: int
-
-
-@runtime_checkable
-class KeepsKeysAndValues(Protocol):
-    """A ``Generator`` or ``Scorer`` that keeps keys and values itself, as models in process do."""
-
-    @property
-    def kv_memory(self) -> KVMemory | None:
-        """The memory that they take; None if it keeps none after all."""
-        ...
-
-
-@runtime_checkable
-class KnowsContext(Protocol):
-    """A ``Generator`` or ``Scorer`` that knows how many tokens its model can read and write together."""
-
-    @property
-    def context(self) -> int | None:
-        """The number of tokens; None if the model's server does not report it."""
-        ...
-
-
-@runtime_checkable
-class CountsPrompts(Protocol):
-    """A ``Generator`` or ``Scorer`` that can count the tokens of a prompt before it is sent."""
-
-    def prompt_tokens(self, transcript: Transcript, separator: str) -> int | None:
-        """Return the number of tokens in the prompt; None if the model's tokenizer is not known here."""
-        ...
-
-
-@runtime_checkable
-class RefusesTools(Protocol):
-    """A ``Generator`` that may be unable to write calls of tools."""
-
-    @property
-    def without_tools(self) -> str | None:
-        """Why the model cannot be offered tools, and how to change that; None if it can."""
-        ...
-
-
-@runtime_checkable
-class RefusesLogprobs(Protocol):
-    """A ``Generator`` that may be unable to return the log-probabilities of the tokens that it writes."""
-
-    @property
-    def without_logprobs(self) -> str | None:
-        """Why the model cannot return them, and how to change that; None if it can, or if that is not known."""
-        ...
-
-
-@runtime_checkable
-class RefusesConstraints(Protocol):
-    """A ``Generator`` that may be unable to write under a constraint, and fails then."""
-
-    @property
-    def without_constraints(self) -> str | None:
-        """Why the model fails under a constraint, and how to change that; None if it does not."""
-        ...
-
-
-@runtime_checkable
-class WritesThoughts(Protocol):
-    """A ``Generator`` that says whether its answers begin with a thought. Other models are taken to write none."""
-
-    @property
-    def opens_thought(self) -> bool:
-        """Whether answers begin within a thought, which the prompt opens."""
-        ...
-
-    @property
-    def thinks(self) -> bool:
-        """Whether the model may begin an answer with a thought that it opens itself."""
-        ...
-
-
-ThoughtOpening = Literal["prompt", "answer"]
-"""What opens the thought at the beginning of an answer: the prompt before it, or a mark in the answer itself."""
-
-
-@runtime_checkable
-class TakesEfforts(Protocol):
-    """A ``Generator`` that says which efforts its model takes. Others are taken to read ``AnswerRules.effort``."""
-
-    @property
-    def efforts(self) -> Mapping[Effort, bool] | None:
-        """The efforts that can be requested, and whether the prompt then opens a thought; None if it is not known."""
-        ...
-
-
 class QueueDepth(Protocol):
     """Reports how busy a server is."""
 
@@ -369,123 +266,6 @@ class ModelHandle(msgspec.Struct, Generic[Port], frozen=True):
         """Raises ``ConfigError`` if ``in_flight`` is below 1."""
         if self.in_flight < 1:
             raise ConfigError(f"in_flight must be 1 or more, but it is {self.in_flight}")
-
-
-class Evidence(Record, frozen=True):
-    """What a policy may use for a decision: the candidates with their scores, and their position in the problem.
-
-    ``problem`` is the text on which random draws depend (``Task.seed_name``). ``step`` counts from 0, and ``seed`` is
-    the seed of the task. ``draft`` is None if the policy does not use the draft model.
-
-    ``history`` has the record of each kept step before this one, in order: its candidates with their authors, tokens
-    and scores, and the verdict. Audits are not in it, because they may end later. Steps with which the task started
-    have no record. ``tokens_left`` is how many tokens the limit of the problem still allows.
-
-    In a replay with other rules, all of it is that of the replay, not of the recorded run.
-
-    A draft that breaks the rules of the answer is escalated before any policy decides about it.
-    """
-
-    problem: str
-    step: int
-    seed: int
-    draft: Candidate | None
-    targets: tuple[Candidate, ...] = ()
-    history: tuple[StepRecord, ...] = ()
-    tokens_left: int = 0
-
-    @property
-    def drafts(self) -> tuple[Candidate, ...]:
-        """The drafts of the steps before this one, kept or not, without steps that had no draft."""
-        return tuple(record.draft for record in self.history if record.draft is not None)
-
-    @property
-    def escalations(self) -> int:
-        """The number of steps before this one that were escalated."""
-        return sum(record.verdict == "escalate" for record in self.history)
-
-    @property
-    def target_tokens(self) -> int:
-        """The number of tokens that the target or targets wrote in the steps before this one, kept or not."""
-        return sum(written.usage.completion_tokens for record in self.history for written in record.targets)
-
-    @property
-    def valid(self) -> bool | None:
-        """True if the draft calls tools as the rules of the answer say; None if no rule is about it."""
-        return None if self.draft is None else self.draft.valid
-
-
-class Policy(Protocol):
-    """A pure rule: which models a step calls, and which candidate to keep. It uses no clock and makes no request.
-
-    Derive a policy from ``PolicyBase`` (``arbiter.extending``), which has a default for every member but ``decide``. A
-    policy without that base must define all members; if one is missing, the policy is refused with ``ConfigError``.
-
-    Which models a step calls:
-
-    - ``proposers`` are the authors that write a candidate of a step, concurrently, before the policy decides.
-      ``proposes`` returns those of one step. A step that the target alone proposes is kept without a decision.
-    - ``score_kind`` names the scorer that scores each candidate; None for no scorer.
-    - ``decides`` is False for the one-model baselines, whose only candidate is kept without a decision.
-    - ``targets`` are the targets that the policy may call, or their names; empty for one target without a name.
-    - ``confidence`` is how the draft model measures its confidence in a step; None if the policy does not need it.
-
-    How a budget is kept:
-
-    - ``budget`` is the share of decided steps, between 0 and 1, that may be escalated; None for no budget. The ring
-      keeps it by moving the threshold after each decision.
-    - ``threshold`` is the initial threshold. ``score`` returns what the policy compares with it, in [0, 1].
-    - ``escalates_above`` is True if a score above the threshold escalates, and False if a score below it does.
-    - ``with_threshold`` returns the policy that decides at the moved threshold.
-    """
-
-    proposers: ClassVar[tuple[Author, ...]]
-    score_kind: ClassVar[ScoreKind | None]
-    decides: ClassVar[bool]
-
-    @property
-    @abstractmethod
-    def targets(self) -> Sequence[Target | str]: ...
-    @property
-    @abstractmethod
-    def confidence(self) -> ConfidenceMetric | None: ...
-    @property
-    @abstractmethod
-    def budget(self) -> float | None: ...
-    @property
-    @abstractmethod
-    def threshold(self) -> float | None: ...
-    @property
-    @abstractmethod
-    def escalates_above(self) -> bool: ...
-
-    @abstractmethod
-    def proposes(self, step: int) -> tuple[Author, ...]:
-        """Return the proposers of a step, from 0: all ``proposers``, or only the target."""
-        ...
-
-    @abstractmethod
-    def decide(self, evidence: Evidence) -> Verdict:
-        """Return which candidate to keep, or ``escalate``.
-
-        ``escalate`` is only allowed if the target is not a proposer. An error fails only this problem.
-        """
-        ...
-
-    @abstractmethod
-    def score(self, evidence: Evidence) -> float:
-        """Return what ``decide`` compares with the threshold. Raises ``ValueError`` if the evidence lacks it."""
-        ...
-
-    @abstractmethod
-    def target(self, evidence: Evidence) -> str:
-        """Return the name of the target that writes an escalated step; empty if there is one target, without a name."""
-        ...
-
-    @abstractmethod
-    def with_threshold(self, threshold: float) -> "Policy":
-        """Return the same policy with another threshold."""
-        ...
 
 
 class Journal(Protocol):

@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from arbiter.actors.policies import DraftOnly
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Policy
+from arbiter.protocols.policy import Policy
 from arbiter.protocols.records import Transcript
 from tests import hypothesis_profiles
 

@@ -12,12 +12,7 @@ from arbiter.backends.whole_blocks import WholeBlocks
 from arbiter.backends.wrapped_generator import WrappedGenerator, written_by
 from arbiter.config.model_tables import AnyModelTable, CallFormName, is_chat
 from arbiter.protocols.answer_tokens import tokens_within
-from arbiter.protocols.ports import (
-    Generation,
-    GenerationRequest,
-    Generator,
-    Say,
-)
+from arbiter.protocols.ports import Generation, GenerationRequest, Generator, Say
 from arbiter.protocols.tools import AnswerRules, Effort
 from arbiter.structured.thoughts import text_after_first_thought
 

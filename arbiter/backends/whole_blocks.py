@@ -14,14 +14,7 @@ from arbiter.actors.seeds import part_seed
 from arbiter.backends.confidence import joined_confidence
 from arbiter.backends.wrapped_generator import WrappedGenerator, written_by
 from arbiter.protocols.answer_tokens import WrittenToken
-from arbiter.protocols.ports import (
-    Generation,
-    GenerationRequest,
-    Generator,
-    ModelHandle,
-    Proposal,
-    Say,
-)
+from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle, Proposal, Say
 from arbiter.protocols.records import PrefixMatch, Step, StopReason, Usage
 
 IsOpen = Callable[[str], bool]

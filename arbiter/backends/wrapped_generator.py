@@ -2,22 +2,18 @@
 
 from collections.abc import Mapping
 
-from arbiter.protocols.ports import (
+from arbiter.protocols.model_traits import (
     CountsPrompts,
-    Generation,
-    GenerationRequest,
-    Generator,
     KeepsKeysAndValues,
     KnowsContext,
     KVMemory,
     RefusesConstraints,
     RefusesLogprobs,
     RefusesTools,
-    Say,
-    StreamsText,
     TakesEfforts,
     WritesThoughts,
 )
+from arbiter.protocols.ports import Generation, GenerationRequest, Generator, Say, StreamsText
 from arbiter.protocols.records import Transcript
 from arbiter.protocols.tools import Effort
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from rich.console import Console
 from rich.table import Table
 
-from arbiter.protocols.ports import KVMemory
+from arbiter.protocols.model_traits import KVMemory
 from arbiter.protocols.records import LookaheadStats, Model
 from arbiter.runs.gathering_waits import GatheringWaits
 from arbiter.runs.grading_figures import JudgeRequests

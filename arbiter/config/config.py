@@ -45,7 +45,7 @@ from arbiter.config.run_tables import (
 )
 from arbiter.config.serve_tables import ServeTable
 from arbiter.protocols.errors import ConfigError
-from arbiter.protocols.ports import Policy
+from arbiter.protocols.policy import Policy
 from arbiter.protocols.records import ConfidenceMetric, Limits, Sampling, Target
 
 SEPARATOR = "\n\n"

@@ -12,7 +12,7 @@ from arbiter.gateway.streaming import AnswerPart
 from arbiter.library.divided_solutions import divided_solution, reasoning_tokens
 from arbiter.protocols.answer_tokens import tokens_within
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import ThoughtOpening
+from arbiter.protocols.model_traits import ThoughtOpening
 from arbiter.protocols.records import AnswerToken, Solution
 from arbiter.structured.thoughts import AnswerDivider, DividedAnswer
 

@@ -30,7 +30,9 @@ from arbiter.library.streams import Done, Pieces, Solutions, Steps, Watch
 from arbiter.protocols.errors import ArbiterError, ClosedError, ConfigError
 from arbiter.protocols.events import Event
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Journal, Policy, ThoughtOpening
+from arbiter.protocols.model_traits import ThoughtOpening
+from arbiter.protocols.policy import Policy
+from arbiter.protocols.ports import Journal
 from arbiter.protocols.records import Solution
 from arbiter.runs.limit_notes import limit_notes
 

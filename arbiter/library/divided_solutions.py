@@ -2,7 +2,7 @@
 
 import msgspec
 
-from arbiter.protocols.ports import ThoughtOpening
+from arbiter.protocols.model_traits import ThoughtOpening
 from arbiter.protocols.records import Solution
 from arbiter.structured.thoughts import DividedAnswer, divided_answer, text_after_first_thought
 

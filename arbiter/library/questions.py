@@ -18,7 +18,7 @@ from arbiter.library.answer_schema import Schema, schema_text
 from arbiter.protocols.answer_tokens import MOST_ALTERNATIVES
 from arbiter.protocols.errors import ConfigError, DataError
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Policy
+from arbiter.protocols.policy import Policy
 from arbiter.protocols.records import Limits, Sampling, Transcript
 from arbiter.protocols.tools import AnswerRules, Effort
 

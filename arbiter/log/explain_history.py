@@ -7,7 +7,7 @@ import msgspec
 
 from arbiter.actors.pacing import PacedConfidence, PacedEscalation, PacedJudge, PacedReward, PacedRouter
 from arbiter.actors.triggers import TriggeredEscalation
-from arbiter.protocols.ports import Evidence
+from arbiter.protocols.policy import Evidence
 from arbiter.protocols.records import StepRecord
 
 HistoryPolicy = TriggeredEscalation | PacedConfidence | PacedRouter | PacedReward | PacedJudge

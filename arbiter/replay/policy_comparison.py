@@ -6,7 +6,7 @@ import msgspec
 
 from arbiter.actors.policies import DraftOnly, Oracle, RandomEscalation, RewardThreshold, TargetOnly, advantage
 from arbiter.log.history import ProblemHistory
-from arbiter.protocols.ports import Evidence, Policy
+from arbiter.protocols.policy import Evidence, Policy
 from arbiter.protocols.records import Record, StepRecord
 
 LIMITS = (

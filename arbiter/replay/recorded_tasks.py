@@ -18,7 +18,7 @@ from arbiter.actors.triggers import TriggeredEscalation
 from arbiter.log.history import ProblemHistory
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Policy
+from arbiter.protocols.policy import Policy
 
 AnyPolicy = (
     DraftOnly

@@ -25,7 +25,7 @@ from arbiter.actors.policies import (
 from arbiter.actors.transcripts import context_after, finish_reason, first_context
 from arbiter.actors.triggers import TriggeredEscalation
 from arbiter.log.history import ProblemHistory
-from arbiter.protocols.ports import Evidence, Policy
+from arbiter.protocols.policy import Evidence, Policy
 from arbiter.protocols.records import Author, Candidate, Model, Rating, Record, StepRecord, Usage, Verdict
 from arbiter.replay.recorded_tasks import task_of
 

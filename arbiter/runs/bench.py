@@ -25,7 +25,7 @@ from arbiter.grading.found_graders import reads_row
 from arbiter.log.writer import Show
 from arbiter.protocols.errors import ConfigError, RunError
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import KeepsKeysAndValues, KVMemory
+from arbiter.protocols.model_traits import KeepsKeysAndValues, KVMemory
 from arbiter.protocols.records import Solution, StepRecord
 from arbiter.runs.early_stop import EarlyStop
 from arbiter.runs.folder import RunFolder, check_run, is_solved, open_run

@@ -7,7 +7,8 @@ from arbiter.config.config import Config
 from arbiter.config.model_tables import ServedTable, is_target
 from arbiter.config.run_tables import LimitsTable
 from arbiter.protocols.errors import ArbiterError
-from arbiter.protocols.ports import CountsPrompts, Generator, KnowsContext, ModelHandle, Scorer
+from arbiter.protocols.model_traits import CountsPrompts, KnowsContext
+from arbiter.protocols.ports import Generator, ModelHandle, Scorer
 from arbiter.protocols.records import Transcript
 
 AnyHandle = ModelHandle[Generator] | ModelHandle[Scorer]

@@ -12,7 +12,7 @@ from arbiter.config.model_tables import PriceTable, first_target
 from arbiter.config.run_tables import RunType
 from arbiter.grading import Grade
 from arbiter.grading.answers import Reference
-from arbiter.protocols.ports import KVMemory
+from arbiter.protocols.model_traits import KVMemory
 from arbiter.protocols.records import (
     Author,
     FinishReason,

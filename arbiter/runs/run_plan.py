@@ -6,7 +6,7 @@ from arbiter.actors.ring_setup import Models
 from arbiter.config.config import Config
 from arbiter.config.local_paths import shown
 from arbiter.config.model_tables import DraftHeadTable, RouterTable, ServedTable
-from arbiter.protocols.ports import KnowsContext
+from arbiter.protocols.model_traits import KnowsContext
 from arbiter.runs.limit_notes import AnyHandle, handles_of
 
 

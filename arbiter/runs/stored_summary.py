@@ -6,7 +6,7 @@ from typing import TypeVar
 import msgspec
 
 from arbiter.log.checksums import as_document
-from arbiter.protocols.ports import KVMemory
+from arbiter.protocols.model_traits import KVMemory
 from arbiter.protocols.records import Author
 from arbiter.runs.baselines import ComparedRun
 from arbiter.runs.documents import read_document

@@ -15,7 +15,8 @@ from statistics import NormalDist
 from arbiter.actors.seeds import unit_draw
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest
+from arbiter.protocols.policy import Policy
+from arbiter.protocols.ports import Generation, GenerationRequest, ScoreRequest
 from arbiter.protocols.records import Author, Limits, PrefixMatch, Record, Transcript, Usage
 
 

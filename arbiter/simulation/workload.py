@@ -6,7 +6,8 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest
+from arbiter.protocols.policy import Policy
+from arbiter.protocols.ports import Generation, GenerationRequest, ScoreRequest
 from arbiter.protocols.records import Limits, Sampling
 from arbiter.simulation.synthetic_workload import SyntheticWorkload, tokens_of
 

@@ -20,7 +20,7 @@ from arbiter.log.history import Key, histories
 from arbiter.log.identity import check_unchanged
 from arbiter.log.run import Run, grades_in
 from arbiter.protocols.errors import ArbiterError, RequestError
-from arbiter.protocols.ports import Policy
+from arbiter.protocols.policy import Policy
 from arbiter.protocols.records import Model
 from arbiter.replay.threshold_changes import Decided, RecordedDecisions, evidence_of, first_change, is_local
 from arbiter.replay.whatif import replay_problems

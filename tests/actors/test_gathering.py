@@ -29,7 +29,8 @@ from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.events import CallGenerated
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Gather, Generation, GenerationRequest, Generator, ModelHandle, Policy, ScoreRequest
+from arbiter.protocols.policy import Policy
+from arbiter.protocols.ports import Gather, Generation, GenerationRequest, Generator, ModelHandle, ScoreRequest
 from arbiter.protocols.records import FinishReason, Gathered, Limits, Sampling, Solution, Target, Usage
 from tests.hypothesis_profiles import examples
 

@@ -13,7 +13,7 @@ from arbiter.actors.pacing import (
     PacedRouter,
 )
 from arbiter.actors.policies import called_models
-from arbiter.protocols.ports import Evidence
+from arbiter.protocols.policy import Evidence
 from arbiter.protocols.records import Author, Candidate, Model, Rating, StepRecord, Usage, Verdict
 
 shares = st.floats(0, 1)

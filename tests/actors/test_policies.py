@@ -16,7 +16,7 @@ from arbiter.actors.policies import (
     advantage,
     called_models,
 )
-from arbiter.protocols.ports import Evidence, Policy
+from arbiter.protocols.policy import Evidence, Policy
 from arbiter.protocols.records import Author, Candidate, Model, Rating, ScoreKind, Usage, Verdict
 
 

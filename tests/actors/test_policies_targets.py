@@ -14,7 +14,7 @@ from arbiter.actors.policies import (
     best_target,
     target_names,
 )
-from arbiter.protocols.ports import Evidence, Policy
+from arbiter.protocols.policy import Evidence, Policy
 from arbiter.protocols.records import Author, Candidate, Rating, Target, Usage
 
 

@@ -23,7 +23,8 @@ from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Generation, GenerationRequest, Policy
+from arbiter.protocols.policy import Policy
+from arbiter.protocols.ports import Generation, GenerationRequest
 from arbiter.protocols.records import Solution
 
 OpenRing = Callable[..., AbstractAsyncContextManager[Ring]]

@@ -10,7 +10,8 @@ from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest
+from arbiter.protocols.policy import Policy
+from arbiter.protocols.ports import Generation, GenerationRequest, ScoreRequest
 from arbiter.protocols.records import AuditScores, Limits, RequestCounts, Solution
 
 Tasks = Callable[..., Task]

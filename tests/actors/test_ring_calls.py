@@ -16,7 +16,8 @@ from arbiter.actors.policies import (
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Generation, GenerationRequest, Policy, ScoreRequest
+from arbiter.protocols.policy import Policy
+from arbiter.protocols.ports import Generation, GenerationRequest, ScoreRequest
 from arbiter.protocols.records import Sampling, Solution
 
 Tasks = Callable[..., Task]

@@ -21,7 +21,8 @@ from arbiter.actors.ring import Ring
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Evidence, Generation, GenerationRequest, Policy, Score, ScoreRequest
+from arbiter.protocols.policy import Evidence, Policy
+from arbiter.protocols.ports import Generation, GenerationRequest, Score, ScoreRequest
 from arbiter.protocols.records import Limits, Sampling, Solution, Verdict
 
 OpenRing = Callable[..., AbstractAsyncContextManager[Ring]]

@@ -11,7 +11,7 @@ from arbiter.actors.ring import Ring
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedScorer
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Evidence
+from arbiter.protocols.policy import Evidence
 from arbiter.protocols.records import Author, Limits, Solution, Step, Transcript, Verdict
 
 OpenRing = Callable[..., AbstractAsyncContextManager[Ring]]

@@ -18,7 +18,8 @@ from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle, Policy, Scorer, ScoreRequest
+from arbiter.protocols.policy import Policy
+from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle, Scorer, ScoreRequest
 from arbiter.protocols.records import Limits, LookaheadStats, Sampling, Solution, Transcript, Usage
 from arbiter.protocols.tools import AnswerRules
 

@@ -16,7 +16,8 @@ from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.events import Entry, EscalateStepEvent, StepAcceptedEvent
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Evidence, Generation, GenerationRequest, ModelHandle, Policy
+from arbiter.protocols.policy import Evidence, Policy
+from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle
 from arbiter.protocols.records import Author, ConfidenceMetric, Limits, ScoreKind, Solution, Target, Usage, Verdict
 
 OpenRing = Callable[..., AbstractAsyncContextManager[Ring]]

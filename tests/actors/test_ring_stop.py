@@ -18,7 +18,8 @@ from arbiter.actors.policies import (
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Generation, GenerationRequest, Policy
+from arbiter.protocols.policy import Policy
+from arbiter.protocols.ports import Generation, GenerationRequest
 from arbiter.protocols.records import Limits, Solution, Usage
 
 Tasks = Callable[..., Task]

@@ -12,7 +12,8 @@ from arbiter.backends.calling import CallingGenerator
 from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Generation, GenerationRequest, Policy
+from arbiter.protocols.policy import Policy
+from arbiter.protocols.ports import Generation, GenerationRequest
 from arbiter.protocols.records import Limits, Solution, Transcript, Usage
 from arbiter.protocols.tools import AnswerRules, Effort, Tool, ToolCall
 from arbiter.structured.validation import violation_of

@@ -14,7 +14,8 @@ from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.protocols.answer_tokens import WrittenToken
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, Policy
+from arbiter.protocols.policy import Policy
+from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle
 from arbiter.protocols.records import Sampling, Solution, Usage
 
 MakeModels = Callable[..., Models]

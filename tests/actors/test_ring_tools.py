@@ -11,7 +11,8 @@ from arbiter.actors.policies import DraftOnly, GenerateRows, LearnedRouter, Orac
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Evidence, Generation, GenerationRequest, ModelHandle, Policy
+from arbiter.protocols.policy import Evidence, Policy
+from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle
 from arbiter.protocols.records import Limits, Solution, Target, Transcript, Usage, Verdict
 from arbiter.protocols.tools import AnswerRules, Tool, ToolCall
 

@@ -11,7 +11,8 @@ from arbiter.actors.ring import Ring, solve_all
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, Policy, Proposal, Scorer, ScoreRequest
+from arbiter.protocols.policy import Policy
+from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, Proposal, Scorer, ScoreRequest
 from arbiter.protocols.records import Limits, LookaheadStats, PrefixMatch, Sampling, Solution, Usage
 
 OpenRing = Callable[..., AbstractAsyncContextManager[Ring]]

@@ -26,7 +26,8 @@ from arbiter.actors.triggers import TriggeredEscalation
 from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Evidence, GenerationRequest, Policy
+from arbiter.protocols.policy import Evidence, Policy
+from arbiter.protocols.ports import GenerationRequest
 from arbiter.protocols.records import Author, Limits, ScoreKind, StepPiece, Target, Transcript, Verdict
 from arbiter.protocols.tools import AnswerRules, Tool
 

@@ -9,7 +9,8 @@ from arbiter.actors.ring_setup import Models
 from arbiter.actors.triggers import Trigger, TriggeredEscalation, hesitates
 from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Evidence, Generation, GenerationRequest
+from arbiter.protocols.policy import Evidence
+from arbiter.protocols.ports import Generation, GenerationRequest
 from arbiter.protocols.records import Author, Candidate, Solution, StepRecord, Usage, Verdict
 
 Tasks = Callable[..., Task]

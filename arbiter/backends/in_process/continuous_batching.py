@@ -17,7 +17,7 @@ from torch import Tensor
 from arbiter.backends.in_process.prefix_store import PrefixStore
 from arbiter.backends.in_process.sequence_model import Chunk, SequenceModel
 from arbiter.backends.in_process.worker import Deliver, Job, Take, Worker
-from arbiter.protocols.ports import KVMemory
+from arbiter.protocols.model_traits import KVMemory
 
 _CHUNK = 512  # the most tokens of a pass that belong to rows which are reading
 

@@ -35,7 +35,8 @@ from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.step_tokens import SeparatorTokens, StepTokens, agreed_tokens, agreement, proposed_tokens
 from arbiter.backends.token_texts import TokenTexts, prompt_tokens
 from arbiter.protocols.errors import BackendError, ContextTooLongError, not_installed
-from arbiter.protocols.ports import Generation, GenerationRequest, KVMemory, Say
+from arbiter.protocols.model_traits import KVMemory
+from arbiter.protocols.ports import Generation, GenerationRequest, Say
 from arbiter.protocols.records import Transcript, Usage
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from arbiter.backends.in_process.continuous_batching import Engine, Outputs
 from arbiter.backends.in_process.model_loading import Loaded, too_long
 from arbiter.backends.judge_prompts import JudgePrompt, judged
 from arbiter.backends.token_texts import prompt_tokens
-from arbiter.protocols.ports import KVMemory, Score, ScoreRequest
+from arbiter.protocols.model_traits import KVMemory
+from arbiter.protocols.ports import Score, ScoreRequest
 from arbiter.protocols.records import Usage
 
 

@@ -7,7 +7,8 @@ from arbiter.backends.in_process.model_loading import Loaded, too_long
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.scorer import labels_of
 from arbiter.protocols.errors import BackendError
-from arbiter.protocols.ports import KVMemory, Score, ScoreRequest
+from arbiter.protocols.model_traits import KVMemory
+from arbiter.protocols.ports import Score, ScoreRequest
 from arbiter.protocols.records import Transcript, Usage
 
 

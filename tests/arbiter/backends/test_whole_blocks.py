@@ -16,16 +16,8 @@ from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.backends.whole_blocks import WholeBlocks, in_whole_blocks
 from arbiter.protocols.answer_tokens import WrittenToken
-from arbiter.protocols.ports import (
-    CountsPrompts,
-    Generation,
-    GenerationRequest,
-    KeepsKeysAndValues,
-    KnowsContext,
-    KVMemory,
-    ModelHandle,
-    Proposal,
-)
+from arbiter.protocols.model_traits import CountsPrompts, KeepsKeysAndValues, KnowsContext, KVMemory
+from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, Proposal
 from arbiter.protocols.records import PrefixMatch, Step, Transcript, Usage
 
 BLOCK = "```python\na = 1\n\nb = 2\n\nc = 3\n```"

@@ -30,7 +30,7 @@ from arbiter.config.grading_tables import SandboxTable
 from arbiter.config.run_tables import RunType
 from arbiter.grading.code.sandboxes import SandboxLimits
 from arbiter.protocols.errors import ConfigError
-from arbiter.protocols.ports import Policy
+from arbiter.protocols.policy import Policy
 from arbiter.protocols.records import Limits, Sampling
 from arbiter.runs.stored_config import _without_none  # pyright: ignore[reportPrivateUsage] - it must be readable
 

@@ -20,7 +20,7 @@ from arbiter.evaluation.sweep_tuning import tune as tune_sweep
 from arbiter.evaluation.thresholds import threshold_at, threshold_within
 from arbiter.evaluation.tuning import by_escalation, by_target_tokens, expected, steps_of
 from arbiter.protocols.errors import DataError, RunError
-from arbiter.protocols.ports import Evidence, Policy
+from arbiter.protocols.policy import Evidence, Policy
 from arbiter.protocols.records import Candidate, Model, Rating, Usage, Verdict
 from arbiter.runs.results import Result
 from arbiter.simulation.placement import placed

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from arbiter.gateway.response_schemas import TextSoFar
 from arbiter.library.divided_solutions import divided_solution
-from arbiter.protocols.ports import ThoughtOpening
+from arbiter.protocols.model_traits import ThoughtOpening
 from arbiter.protocols.records import Candidate, Solution, StepRecord, StopReason, Usage
 from arbiter.structured.thoughts import AnswerDivider
 

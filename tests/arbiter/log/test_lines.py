@@ -21,7 +21,7 @@ from arbiter.log.sessions import open_journal
 from arbiter.log.time_order import in_time_order
 from arbiter.protocols.events import CallStarted, DraftStepEvent, Entry, Event, Graded, StepDraftedEvent
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Policy
+from arbiter.protocols.policy import Policy
 from arbiter.protocols.records import Limits, Sampling, Solution
 from arbiter.runs.folder import record_end
 from tests.hypothesis_profiles import examples

@@ -22,7 +22,7 @@ from arbiter.log.redaction import reduced
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import Detail, Entry, Event
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Policy
+from arbiter.protocols.policy import Policy
 from arbiter.protocols.records import Limits, Sampling, Solution, Target
 
 Tasks = Callable[..., Task]

@@ -15,7 +15,7 @@ from arbiter.log.run import Run
 from arbiter.log.sessions import open_journal
 from arbiter.protocols.events import Event
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Evidence
+from arbiter.protocols.policy import Evidence
 from arbiter.protocols.records import ConfidenceMetric, Limits, Solution, Verdict
 
 Worlds = Callable[..., Models]

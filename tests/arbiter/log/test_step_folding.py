@@ -27,7 +27,7 @@ from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import Event
 from arbiter.protocols.ids import CallId
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Policy
+from arbiter.protocols.policy import Policy
 from arbiter.protocols.records import Limits, Sampling, Solution, StepRecord, Target
 from tests.hypothesis_profiles import examples
 

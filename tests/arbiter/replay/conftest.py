@@ -19,7 +19,8 @@ from arbiter.log.run import Run
 from arbiter.log.sessions import open_journal
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Gather, Generation, GenerationRequest, ModelHandle, Policy, ScoreRequest
+from arbiter.protocols.policy import Policy
+from arbiter.protocols.ports import Gather, Generation, GenerationRequest, ModelHandle, ScoreRequest
 from arbiter.protocols.records import Limits, PrefixMatch, Sampling, Solution, Transcript, Usage
 from arbiter.protocols.tools import AnswerRules, Tool, ToolCall
 

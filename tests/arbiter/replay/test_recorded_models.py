@@ -11,7 +11,8 @@ from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.log.run import Run
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, Policy
+from arbiter.protocols.policy import Policy
+from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle
 from arbiter.protocols.records import Transcript, Usage
 from arbiter.replay.recorded_models import RecordedModels
 from arbiter.replay.recorded_tasks import task_of

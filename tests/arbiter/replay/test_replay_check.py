@@ -30,7 +30,8 @@ from arbiter.log.sessions import open_journal
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import Detail, Event
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Evidence, Generation, GenerationRequest, ModelHandle, Policy, Scorer, ScoreRequest
+from arbiter.protocols.policy import Evidence, Policy
+from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, Scorer, ScoreRequest
 from arbiter.protocols.records import Limits, ScoreKind, Target, Transcript, Usage, Verdict
 from arbiter.replay.check import check
 

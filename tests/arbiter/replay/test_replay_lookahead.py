@@ -15,7 +15,8 @@ from arbiter.log.run import Run
 from arbiter.log.sessions import open_journal
 from arbiter.protocols.events import CallGenerated
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle, Policy, Scorer
+from arbiter.protocols.policy import Policy
+from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle, Scorer
 from arbiter.protocols.records import Limits, LookaheadStats, PrefixMatch, Solution, Transcript, Usage
 from arbiter.replay.check import check
 

@@ -12,7 +12,8 @@ from arbiter.config.config import Config, parse
 from arbiter.log.run import Run
 from arbiter.protocols.errors import BackendError, RunError
 from arbiter.protocols.messages import Task
-from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, Policy, ScoreRequest
+from arbiter.protocols.policy import Policy
+from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, ScoreRequest
 from arbiter.protocols.records import Transcript, Usage
 from arbiter.replay.policy_comparison import compare_decisions
 from arbiter.replay.whatif import WhatIf, what_if

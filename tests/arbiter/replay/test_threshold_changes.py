@@ -17,7 +17,7 @@ from arbiter.actors.triggers import TriggeredEscalation
 from arbiter.config.config import Config, parse
 from arbiter.log.history import Key
 from arbiter.log.run import Run
-from arbiter.protocols.ports import Policy
+from arbiter.protocols.policy import Policy
 from arbiter.protocols.records import Target
 from arbiter.replay.threshold_changes import evidence_of, first_change, is_local, recorded_decisions
 from arbiter.replay.whatif import what_if

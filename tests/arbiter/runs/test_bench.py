@@ -22,7 +22,8 @@ from arbiter.grading.grader import NO_REFERENCE
 from arbiter.log.checksums import of_document
 from arbiter.log.reader import LOG
 from arbiter.protocols.errors import BackendError, ConfigError, DataError, RunError
-from arbiter.protocols.ports import Generation, GenerationRequest, KVMemory, ModelHandle, ScoreRequest
+from arbiter.protocols.model_traits import KVMemory
+from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, ScoreRequest
 from arbiter.protocols.records import Limits, Sampling, StepRecord, Transcript, Usage
 from arbiter.runs.baseline_runs import compared_run
 from arbiter.runs.bench import bench, kv_memory, run_problems

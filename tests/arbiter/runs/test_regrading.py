@@ -16,7 +16,7 @@ from arbiter.grading.math_grader import VERSION
 from arbiter.log.checksums import of_document
 from arbiter.log.run import Run
 from arbiter.protocols.errors import RunError
-from arbiter.protocols.ports import KVMemory
+from arbiter.protocols.model_traits import KVMemory
 from arbiter.protocols.records import Candidate, Solution, StepRecord
 from arbiter.runs.folder import open_run, read_records
 from arbiter.runs.regrading import GradeChange, regrade

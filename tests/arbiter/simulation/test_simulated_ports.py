@@ -10,7 +10,8 @@ from arbiter.actors.ring import open_ring, solve_all
 from arbiter.actors.ring_setup import Models
 from arbiter.actors.supervision import services
 from arbiter.protocols.errors import ConfigError
-from arbiter.protocols.ports import ModelHandle, Policy
+from arbiter.protocols.policy import Policy
+from arbiter.protocols.ports import ModelHandle
 from arbiter.protocols.records import Solution
 from arbiter.replay.virtual_time import run_virtually
 from arbiter.simulation.engine import Speed

@@ -15,7 +15,8 @@ from arbiter.log.run import Run
 from arbiter.log.sessions import open_journal
 from arbiter.protocols.errors import BackendError, RunError
 from arbiter.protocols.events import Detail
-from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, Policy
+from arbiter.protocols.policy import Policy
+from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle
 from arbiter.protocols.records import Limits, Model, Sampling, Solution
 from arbiter.simulation.placement import Placement
 from arbiter.simulation.recorded_workload import RecordedWorkload

@@ -9,7 +9,7 @@ import pytest
 
 from arbiter.backends.in_process.sequence_model import Chunk
 from arbiter.protocols.errors import ClosedError
-from arbiter.protocols.ports import KVMemory
+from arbiter.protocols.model_traits import KVMemory
 from tests.arbiter.backends.in_process.scripted_model import TOKEN_BYTES, Answer, Ask, Bench, expected
 
 SHARE = 512  # the most tokens of a pass that belong to rows which are reading

@@ -13,7 +13,8 @@ from arbiter.backends.served.logprobs import Logprobs, NamedToken
 from arbiter.backends.served.written_tokens import written_tokens_of
 from arbiter.protocols.answer_tokens import TokenAlternative, WrittenToken
 from arbiter.protocols.errors import BackendError
-from arbiter.protocols.ports import Generation, Generator, RefusesLogprobs
+from arbiter.protocols.model_traits import RefusesLogprobs
+from arbiter.protocols.ports import Generation, Generator
 
 if TYPE_CHECKING:
     from conftest import FakeServer

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from arbiter.pocket import MODELS
-from arbiter.protocols.ports import Generation, RefusesTools
+from arbiter.protocols.model_traits import RefusesTools
+from arbiter.protocols.ports import Generation
 from arbiter.protocols.records import Step, Transcript
 from arbiter.protocols.tools import AnswerRules, Tool
 

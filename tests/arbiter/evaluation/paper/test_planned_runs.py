@@ -11,7 +11,7 @@ from arbiter.config.config import Config, parse
 from arbiter.data.training_rows import TrainingRow
 from arbiter.evaluation.paper.planned_runs import points, quantile_thresholds
 from arbiter.evaluation.scores import advantages
-from arbiter.protocols.ports import Evidence, Policy
+from arbiter.protocols.policy import Evidence, Policy
 from arbiter.protocols.records import Author, Candidate, Rating, Usage
 
 SHARES = st.lists(st.floats(0.05, 0.95), min_size=1, max_size=4)

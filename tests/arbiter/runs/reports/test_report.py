@@ -20,7 +20,7 @@ from arbiter.grading.math_grader import VERSION
 from arbiter.log.checksums import of_document
 from arbiter.log.reader import LOG
 from arbiter.protocols.errors import ConfigError, ReportError, RunError
-from arbiter.protocols.ports import KVMemory
+from arbiter.protocols.model_traits import KVMemory
 from arbiter.protocols.records import RequestCounts, Usage
 from arbiter.runs.folder import open_run
 from arbiter.runs.grading_figures import grader_names
