@@ -31,7 +31,7 @@ import anyio
 import cyclopts
 import msgspec
 from cyclopts import Parameter
-from killed_programs import SilentWatcher
+from silent_watcher import SilentWatcher
 
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer

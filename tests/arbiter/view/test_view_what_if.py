@@ -81,7 +81,7 @@ def assert_same_figures(found: dict[str, Any], summary: Summary) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize(
     "keys",
     [

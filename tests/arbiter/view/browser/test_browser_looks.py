@@ -58,8 +58,15 @@ def settle(view: Page, shown: str) -> None:
     view.evaluate("Promise.all(document.getAnimations().map((one) => one.finished))")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize(
+    ("size", "scheme"),
+    [
+        pytest.param(DESKTOP, "light", id="desktop-light"),
+        pytest.param(PHONE, "dark", id="phone-dark"),
+        pytest.param(DESKTOP, "dark", id="desktop-dark", marks=pytest.mark.nightly),
+        pytest.param(PHONE, "light", id="phone-light", marks=pytest.mark.nightly),
+    ],
+)
 @pytest.mark.parametrize("at", VIEWS)
 def test_every_view_is_readable_named_and_fits(
     hostile_runs: Path, look: Look, at: str, size: tuple[int, int], scheme: str
