@@ -63,5 +63,6 @@ def test_a_budget_a_choice_of_targets_or_the_history_makes_decisions_depend_on_m
     assert is_local(RewardThreshold(0.5))
     assert not is_local(RewardThreshold(0.5, budget=0.2))
     assert not is_local(LearnedRouter(0.5, (Target("small"), Target("large"))))
-    assert not is_local(TriggeredEscalation(0.9))
+    assert is_local(TriggeredEscalation(0.9))
+    assert not is_local(TriggeredEscalation(0.9, words=("wait",)))
     assert not is_local(PacedRouter(0.5, 100))

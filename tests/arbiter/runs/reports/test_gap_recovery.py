@@ -103,7 +103,10 @@ def test_a_run_that_is_worse_than_the_draft_alone_recovers_less_than_nothing() -
 
 
 points = st.lists(
-    st.tuples(st.floats(0, 1.5), st.floats(-0.5, 1.5)), min_size=0, max_size=6, unique_by=lambda point: point[0]
+    st.tuples(st.integers(0, 1500).map(lambda share: share / 1000), st.floats(-0.5, 1.5)),
+    min_size=0,
+    max_size=6,
+    unique_by=lambda point: point[0],
 ).filter(lambda found: not {0.0, 1.0} & {share for share, _ in found})
 
 
