@@ -6,13 +6,14 @@ from itertools import accumulate
 from typing import Any
 
 import anyio
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from arbiter.protocols.answer_tokens import WrittenToken
 from arbiter.protocols.ports import Generation, GenerationRequest
 from arbiter.protocols.records import Usage
 from tests.arbiter.gateway.conftest import Served
+from tests.hypothesis_profiles import examples
 
 Open = Callable[..., AbstractAsyncContextManager[Served]]
 Parts = tuple[str, str, list[dict[str, Any]]]
@@ -62,7 +63,7 @@ def streamed_parts(events: Sequence[dict[str, Any]]) -> Parts:
     return joined("response.reasoning_text.delta"), joined("response.output_text.delta"), tokens
 
 
-@settings(max_examples=60)
+@examples(0.2)
 @given(
     steps=STEPS,
     chosen=st.sampled_from(["separate", "inline"]),

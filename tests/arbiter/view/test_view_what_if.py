@@ -87,17 +87,19 @@ def assert_same_figures(found: dict[str, Any], summary: Summary) -> None:
     [
         {"run_type": "router"},
         {"run_type": "rsd", "thresholds": {"rsd": 0.5}, "audit": 0.5},
-        {"run_type": "judge", "thresholds": {"judge": 0.5}},
-        {"run_type": "random"},
+        pytest.param({"run_type": "judge", "thresholds": {"judge": 0.5}}, marks=pytest.mark.nightly),
+        pytest.param({"run_type": "random"}, marks=pytest.mark.nightly),
         {"run_type": "oracle"},
-        {"run_type": "confidence", "thresholds": {"confidence": 0.5}},
+        pytest.param({"run_type": "confidence", "thresholds": {"confidence": 0.5}}, marks=pytest.mark.nightly),
         {"run_type": "router", "lookahead": 2},
-        {"run_type": "router", "sampling": {"samples": 2, "temperature": 0.5}},
+        pytest.param({"run_type": "router", "sampling": {"samples": 2, "temperature": 0.5}}, marks=pytest.mark.nightly),
         {"run_type": "router", "budget": 0.4},
         {"run_type": "trigger", "thresholds": {"trigger": 0.5}, "trigger": {"words": []}},
         {"run_type": "trigger", "thresholds": {"trigger": 0.9}, "trigger": HESITANT},
         {"run_type": "paced", "thresholds": {"paced": 0.5}, "pacing": {"score": "confidence", "allowance": 30}},
-        {"run_type": "paced", "thresholds": {"paced": 0.3}, "pacing": STEPWISE},
+        pytest.param(
+            {"run_type": "paced", "thresholds": {"paced": 0.3}, "pacing": STEPWISE}, marks=pytest.mark.nightly
+        ),
         {"run_type": "rsd", "limits": {"max_steps": 4, "deadline": 60.0}},
     ],
     ids=[
