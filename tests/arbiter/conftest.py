@@ -2,7 +2,7 @@
 
 import functools
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.records import Author, Candidate, Model, Rating, RequestCounts, Solution, StepRecord, Usage
 from arbiter.runs.reports.problem_outcomes import ProblemOutcome
 from arbiter.runs.results import Result
+from tests.browser import CHROMIUM, Window
 from tests.command_line import call_arbiter
 
 
@@ -28,6 +29,16 @@ def arbiter(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         return call_arbiter(*arguments, folder=tmp_path)
 
     return call
+
+
+@pytest.fixture(scope="module")
+def window() -> Generator[Window]:
+    """A browser. A test that asks for one is skipped where none is on the path."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium or google-chrome is on this machine's path")
+    opened = Window()
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

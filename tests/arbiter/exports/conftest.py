@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -22,15 +20,14 @@ from arbiter.protocols.records import Usage
 from arbiter.runs.bench import run_problems
 from arbiter.runs.folder import open_run
 from benchmarks.silent_watcher import SilentWatcher
+from tests.browser import DESKTOP, Window
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
 HOUR = 3600.0
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DESKTOP = (1280, 800)
 
 Record = Callable[..., Run]
 Look = Callable[..., None]
@@ -100,72 +97,27 @@ def troubled_run(record: Record) -> Run:
     return record(problems(4, "broken", "stuck"), limits={"deadline": 2.0})
 
 
-class Window:
-    """A browser in a separate thread: playwright's event loop would block others in this one."""
+@pytest.fixture
+def look_at(window: Window) -> Look:
+    """Open a page and call a function with it. It writes nothing to the console, and loads only its own parts."""
 
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1)
-        self._playwright, self._browser = self._thread.submit(self._start).result()
-
-    def _start(self) -> tuple[Any, Browser]:
-        from playwright.sync_api import sync_playwright  # only those who look at a page need it
-
-        started = sync_playwright().start()
-        return started, started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-
-    def look(
-        self,
+    def show(
         file: Path,
         action: Callable[[Page], None],
         size: tuple[int, int] = DESKTOP,
-        scheme: Any = "light",
+        scheme: str = "light",
         address: str = "",
     ) -> None:
-        """Open ``file`` in the browser and call ``action`` with the page."""
-        self._thread.submit(self._look, file, action, size, scheme, address).result()
-
-    def _look(
-        self, file: Path, action: Callable[[Page], None], size: tuple[int, int], scheme: Any, address: str
-    ) -> None:
-        context = self._browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
-        wrong, loaded = list[str](), list[str]()
-        try:
-            view = context.new_page()
-            view.set_default_timeout(10_000)
-            view.on("console", lambda message: wrong.append(message.text))
-            view.on("pageerror", lambda error: wrong.append(str(error)))
-            view.on("request", lambda request: loaded.append(request.url))
-            view.goto(file.as_uri() + address)
-            action(view)
-        finally:
-            context.close()
-        assert wrong == []
-        files = {url.partition("#")[0] for url in loaded if not url.startswith("data:")}
+        visit = window.visit(file.as_uri() + address, action, size, scheme)
+        assert visit.console == []
+        files = {url.partition("#")[0] for url in visit.requested}
         assert files - {part.as_uri() for part in file.parent.glob("part-*.js")} == {file.as_uri()}
 
-    def close(self) -> None:
-        self._thread.submit(self._browser.close).result()
-        self._thread.submit(self._playwright.stop).result()
-        self._thread.shutdown()
-
-
-@pytest.fixture(scope="package")
-def window() -> Generator[Window]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium or google-chrome is on this machine's path")
-    opened = Window()
-    yield opened
-    opened.close()
+    return show
 
 
 @pytest.fixture
-def look_at(window: Window) -> Look:
-    """Open a page and call a function with it."""
-    return window.look
-
-
-@pytest.fixture
-def look(window: Window, tmp_path: Path) -> Look:
+def look(look_at: Look, tmp_path: Path) -> Look:
     """Open the page of a run and call a function with it."""
 
     def show(
@@ -176,6 +128,6 @@ def look(window: Window, tmp_path: Path) -> Look:
         address: str = "",
     ) -> None:
         write_page(run, tmp_path / "page.html")
-        window.look(tmp_path / "page.html", action, size, scheme, address)
+        look_at(tmp_path / "page.html", action, size, scheme, address)
 
     return show

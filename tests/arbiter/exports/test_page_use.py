@@ -10,6 +10,7 @@ from arbiter.data import Problem
 from arbiter.exports.contents import contents
 from arbiter.exports.html import page
 from arbiter.log.run import Run
+from tests.browser import CONTRAST
 
 pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright (the extra dev)")
 from playwright.sync_api import Page, expect
@@ -176,29 +177,12 @@ def test_on_a_phone_a_problem_takes_the_page_and_gives_it_back(plain_run: Run, l
     look(plain_run, see, size=PHONE)
 
 
-CONTRAST = """() => {
-  const light = (rgb) => rgb.map((v) => v / 255).map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const colour = (text) => text.match(/[\\d.]+/g).map(Number);
-  const behind = (e) => { for (; e; e = e.parentElement) { const c = colour(getComputedStyle(e).backgroundColor);
-    if (c.length === 3 || c[3] === 1) return c.slice(0, 3); } return [255, 255, 255]; };
-  const poor = [];
-  for (const e of document.querySelectorAll("body *")) {
-    if (!e.checkVisibility() || ![...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim())) continue;
-    if (["SCRIPT", "STYLE", "NOSCRIPT"].includes(e.tagName) || e.classList.contains("skip")) continue;
-    const [a, b] = [light(colour(getComputedStyle(e).color).slice(0, 3)), light(behind(e))].sort((x, y) => y - x);
-    if ((a + 0.05) / (b + 0.05) < 4.5) poor.push(`${e.tagName}.${e.className} ${((a + 0.05) / (b + 0.05)).toFixed(2)}`);
-  }
-  return poor;
-}"""
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("address", ["", "#problem=broken", "#problem=1"])
 def test_texts_have_the_contrast_of_level_aa(troubled_run: Run, look: Look, scheme: str, address: str) -> None:
     def see(view: Page) -> None:
         view.evaluate("Promise.all(document.getAnimations().map((one) => one.finished))")
-        assert view.evaluate(CONTRAST) == []
+        assert view.evaluate(CONTRAST, "script, style, noscript, .skip") == []
 
     look(troubled_run, see, scheme=scheme, address=address)
 

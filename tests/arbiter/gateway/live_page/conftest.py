@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import AsyncGenerator, Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -26,13 +24,12 @@ from arbiter.gateway.live_state import LiveState
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, ScoreRequest
 from arbiter.protocols.records import Usage
+from tests.browser import DESKTOP, Window
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
-DESKTOP = (1280, 900)
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 See = Callable[["Page", "Endpoint"], None]
 Look = Callable[..., None]
@@ -132,58 +129,9 @@ class Endpoint:
         return JSONResponse({**self.live_state.contents(), "cost": self.cost}, headers={"cache-control": "no-store"})
 
 
-class Window:
-    """A browser in a separate thread: playwright's event loop would block others in this one."""
-
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1)
-        self._playwright, self._browser = self._thread.submit(self._start).result()
-
-    def _start(self) -> tuple[Any, Browser]:
-        from playwright.sync_api import sync_playwright  # only those who look at a page need it
-
-        started = sync_playwright().start()
-        return started, started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-
-    def look(self, *arguments: Any) -> list[str]:
-        """Call a function with the page of an endpoint; return the console's messages."""
-        return self._thread.submit(self._look, *arguments).result()
-
-    def _look(self, endpoint: Endpoint, see: See, size: tuple[int, int], scheme: Any) -> list[str]:
-        context = self._browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
-        told, loaded = list[str](), list[str]()
-        address = f"http://127.0.0.1:{endpoint.port}/"
-        try:
-            view = context.new_page()
-            view.set_default_timeout(10_000)
-            view.on("console", lambda message: told.append(message.text))
-            view.on("pageerror", lambda error: told.append(str(error)))
-            view.on("request", lambda request: loaded.append(request.url))
-            view.goto(address)
-            see(view, endpoint)
-        finally:
-            context.close()
-        assert {url for url in loaded if not url.startswith("data:")} == {address, f"{address}live"}
-        return told
-
-    def close(self) -> None:
-        self._thread.submit(self._browser.close).result()
-        self._thread.submit(self._playwright.stop).result()
-        self._thread.shutdown()
-
-
-@pytest.fixture(scope="module")
-def window() -> Generator[Window]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium or google-chrome is on this machine's path")
-    opened = Window()
-    yield opened
-    opened.close()
-
-
 @pytest.fixture
 def look(window: Window) -> Look:
-    """Open the page of an endpoint and call a function with it."""
+    """Open the page of an endpoint and call a function with it. ``expected`` is in what the console may say."""
 
     def show(
         see: See,
@@ -191,16 +139,18 @@ def look(window: Window) -> Look:
         key: str | None = None,
         size: tuple[int, int] = DESKTOP,
         scheme: str = "light",
-        tells: str = "",
+        expected: str = "",
     ) -> None:
         with start_blocking_portal("asyncio") as portal:
             endpoint = Endpoint(portal, arbiter or scripted(), key)
             with portal.wrap_async_context_manager(endpoint.opened()):
                 endpoint.connect()
+                address = f"http://127.0.0.1:{endpoint.port}/"
                 try:
-                    told = window.look(endpoint, see, size, scheme)
+                    visit = window.visit(address, lambda page: see(page, endpoint), size, scheme)
                 finally:
                     endpoint.disconnect()
-        assert [text for text in told if not (tells and tells in text)] == []
+        assert {*visit.requested} == {address, f"{address}live"}
+        assert [text for text in visit.console if not (expected and expected in text)] == []
 
     return show

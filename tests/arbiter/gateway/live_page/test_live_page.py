@@ -133,7 +133,7 @@ def test_the_browser_runs_no_script_but_the_page_s_own(look: Look) -> None:
         view.wait_for_timeout(100)
         assert view.title() == "Arbiter"
 
-    look(see, tells="Content Security Policy")
+    look(see, expected="Content Security Policy")
 
 
 def test_a_key_is_asked_for_until_it_is_the_right_one_and_kept_for_the_session(look: Look) -> None:
@@ -152,7 +152,7 @@ def test_a_key_is_asked_for_until_it_is_the_right_one_and_kept_for_the_session(l
         expect(view.locator("#models")).to_be_visible()
         assert view.evaluate("localStorage.length") == 0
 
-    look(see, key="right", tells="401")
+    look(see, key="right", expected="401")
 
 
 def test_problems_of_the_pocket_models_are_shown_with_their_steps(look: Look) -> None:

@@ -53,7 +53,7 @@ def test_a_lost_connection_is_told_and_found_again(look: Look) -> None:
         endpoint.connect()
         expect(status).to_have_text("Live")
 
-    look(see, tells="ERR_CONNECTION_REFUSED")
+    look(see, expected="ERR_CONNECTION_REFUSED")
 
 
 def test_what_is_open_selected_and_scrolled_stays_so_while_others_come_and_go(look: Look) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,72 +21,24 @@ from arbiter.protocols.records import Usage
 from arbiter.runs.bench import run_problems
 from arbiter.runs.folder import open_run
 from benchmarks.silent_watcher import SilentWatcher
+from tests.browser import Window
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
 DESKTOP, PHONE = (1280, 800), (360, 740)
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 REFUSED = "Failed to load resource"  # what the browser itself writes of an answer with an error status
 
 See = Callable[["Page"], None]
 Look = Callable[..., None]
 
 
-class Window:
-    """A browser in a separate thread: playwright's event loop would block others in this one."""
-
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1)
-        self._playwright, self._browser = self._thread.submit(self._start).result()
-
-    def _start(self) -> tuple[Any, Browser]:
-        from playwright.sync_api import expect, sync_playwright  # only those who look at a page need it
-
-        expect.set_options(timeout=30_000)
-        started = sync_playwright().start()
-        return started, started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-
-    def look(self, *arguments: Any) -> None:
-        """Call a function with the page of a viewer. Nothing may be written to the console or sent elsewhere."""
-        self._thread.submit(self._look, *arguments).result()
-
-    def _look(self, address: str, page: str, see: See, size: tuple[int, int], scheme: Any, refused: bool) -> None:
-        context = self._browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
-        wrong, loaded = list[str](), list[str]()
-        try:
-            view = context.new_page()
-            view.set_default_timeout(30_000)
-            view.on("console", lambda message: wrong.append(message.text))
-            view.on("pageerror", lambda error: wrong.append(str(error)))
-            view.on("request", lambda request: loaded.append(request.url))
-            view.goto(page)
-            see(view)
-        finally:
-            context.close()
-        assert [text for text in wrong if not (refused and REFUSED in text)] == []
-        assert [url for url in loaded if not url.startswith((f"{address}/", "data:"))] == []
-
-    def close(self) -> None:
-        self._thread.submit(self._browser.close).result()
-        self._thread.submit(self._playwright.stop).result()
-        self._thread.shutdown()
-
-
-@pytest.fixture(scope="module")
-def window() -> Generator[Window]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium or google-chrome is on this machine's path")
-    opened = Window()
-    yield opened
-    opened.close()
-
-
 @pytest.fixture
 def look(window: Window, view: Callable[[Path], Any]) -> Look:
     """Open the page over a folder, at a place, and call a function with it; ``{name}`` is the id of the run ``name``.
 
-    ``refused``: the test has the server refuse a request, which the browser writes to the console.
+    Nothing may be written to the console, or sent elsewhere. ``refused``: the test has the server refuse a request,
+    which the browser writes to the console.
     """
 
     def show(
@@ -101,7 +51,9 @@ def look(window: Window, view: Callable[[Path], Any]) -> Look:
     ) -> None:
         with view(folder) as browsing:
             place = at.format(**{name: run["run"] for name, run in browsing.runs().items()})
-            window.look(browsing.address, f"{browsing.page}#{place}", see, size, scheme, refused)
+            visit = window.visit(f"{browsing.page}#{place}", see, size, scheme)
+        assert [text for text in visit.console if not (refused and REFUSED in text)] == []
+        assert [url for url in visit.requested if not url.startswith(f"{browsing.address}/")] == []
 
     return show
 

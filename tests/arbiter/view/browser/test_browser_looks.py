@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.arbiter.view.browser.conftest import DESKTOP, HOSTILE, PHONE
+from tests.browser import CONTRAST
 
 pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright (the extra dev)")
 from playwright.sync_api import Page, expect
@@ -26,23 +27,6 @@ VIEWS = {
     "/pair?a={kept}&b={escalated}&row=1": ".step",
     "/pair?a={kept}&b={escalated}&row=2": ".step",
 }
-
-CONTRAST = """() => {
-  const light = (rgb) => rgb.map((v) => v / 255).map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const colour = (text) => text.match(/[\\d.]+/g).map(Number);
-  const behind = (e) => { for (; e; e = e.parentElement) { const c = colour(getComputedStyle(e).backgroundColor);
-    if (c.length === 3 || c[3] === 1) return c.slice(0, 3); } return [255, 255, 255]; };
-  const poor = [];
-  for (const e of document.querySelectorAll("body *")) {
-    if (!e.checkVisibility() || ![...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim())) continue;
-    if (e.closest("noscript, svg, .skip, [aria-disabled=true]")) continue;
-    const [a, b] = [light(colour(getComputedStyle(e).color).slice(0, 3)), light(behind(e))].sort((x, y) => y - x);
-    const ratio = (a + 0.05) / (b + 0.05);
-    if (ratio < 4.5) poor.push(`${e.tagName}.${e.className} ${ratio.toFixed(2)} ${e.textContent.slice(0, 20)}`);
-  }
-  return poor;
-}"""
 
 UNNAMED = """() => [...document.querySelectorAll("a, button, input, summary, canvas, [role=img]")]
   .filter((e) => e.checkVisibility() && !e.closest("[aria-hidden=true]"))
@@ -75,7 +59,7 @@ def test_every_view_is_readable_named_and_fits(
 
     def see(view: Page) -> None:
         settle(view, VIEWS[at])
-        assert view.evaluate(CONTRAST) == []
+        assert view.evaluate(CONTRAST, "noscript, svg, .skip, [aria-disabled=true]") == []
         assert view.evaluate(UNNAMED) == []
         assert not view.evaluate(WIDE)
         assert view.locator("main img, main script, main b").count() == 0
