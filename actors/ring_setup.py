@@ -95,8 +95,8 @@ class Models(msgspec.Struct, frozen=True):
                 raise ConfigError(f"schema: {model.without_constraints}")
 
     def _require_effort(self, policy: Policy, effort: Effort) -> None:
-        told = [model.efforts for model in self.writers(policy) if isinstance(model, TakesEfforts)]
-        known = [efforts for efforts in told if efforts is not None]
+        said = [model.efforts for model in self.writers(policy) if isinstance(model, TakesEfforts)]
+        known = [efforts for efforts in said if efforts is not None]
         common = [name for name in get_args(Effort) if all(name in efforts for efforts in known)]
         if effort not in common:
             choices = f"can request only {', '.join(common)}: send one of these, or" if common else "request no effort:"

@@ -56,7 +56,7 @@ class Evidence(Record, frozen=True):
 
     @property
     def valid(self) -> bool | None:
-        """True if the draft calls tools as the rules of the answer say; None if no rule is about it."""
+        """Whether the draft keeps the rules of the answer; None if no rule is about it."""
         return None if self.draft is None else self.draft.valid
 
 

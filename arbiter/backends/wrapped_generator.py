@@ -1,4 +1,4 @@
-"""What a ``Generator`` over another one tells about the model: what the inner one tells."""
+"""Base of generators over another one: what they say about the model is what the inner one says."""
 
 from collections.abc import Mapping
 

@@ -85,9 +85,9 @@ class ChunkChoice(msgspec.Struct, frozen=True):
 class ChatChunk(msgspec.Struct, frozen=True, omit_defaults=True):
     """A chunk of a streamed answer.
 
-    The first chunk of each choice has the role. One chunk follows per step of a choice, and one for its end. A step
-    with the end of a thought has two, for the thought and for the rest. The last chunk has the usage if requested.
-    ``arbiter`` is about the chunk's choice.
+    The first chunk of each choice has the role. One chunk follows per step or piece of a choice, and one for its end.
+    A step with the end of a thought has two, for the thought and for the rest. The last chunk has the usage if
+    requested. ``arbiter`` is about the chunk's choice.
     """
 
     id: str

@@ -168,15 +168,15 @@ def _conversation(items: str | Sequence[InputItem], instructions: str | None) ->
     messages: list[dict[str, Any]] = [] if instructions is None else [{"role": "system", "content": instructions}]
     if isinstance(items, str):
         return [*messages, {"role": "user", "content": items}]
-    thought = ""
+    thoughts: list[str] = []  # since the last message: the next one may follow them
     for index, item in enumerate(items):
         path = f"input[{index}]"
         if item.type == "reasoning":
-            thought = thought_of(item)
+            thoughts.append(thought_of(item))
             continue
         if item.type == "function_call":
             add_call(messages, item, path)
-            thought = _with_thought(messages, thought)
+            _add_thoughts(messages, thoughts)
             continue
         if item.type == "function_call_output":
             messages.append(result_of(item, _text(item.output, path, "tool", "output"), path))
@@ -185,18 +185,19 @@ def _conversation(items: str | Sequence[InputItem], instructions: str | None) ->
             raise _refused(f"{path}.type", f"an item of the type {item.type!r}")
         role = _role(item.role, path)
         messages.append({"role": role, "content": _text(item.content, path, role)})
-        thought = _with_thought(messages, thought)
+        _add_thoughts(messages, thoughts)
     return messages
 
 
-def _with_thought(messages: list[dict[str, Any]], thought: str) -> str:
-    """Add a thought to the last message, which followed it. Return the thought that waits for the next one: none.
+def _add_thoughts(messages: list[dict[str, Any]], thoughts: list[str]) -> None:
+    """Move ``thoughts`` into the last message, which followed them.
 
-    Only the assistant thinks: before the message of another role, a thought is left out.
+    Only the assistant thinks: before the message of another role, thoughts are left out.
     """
-    if thought and messages[-1]["role"] == "assistant":
-        add_thought(messages, thought)
-    return ""
+    if messages[-1]["role"] == "assistant":
+        for thought in filter(None, thoughts):
+            add_thought(messages, thought)
+    thoughts.clear()
 
 
 def _message(message: ChatMessage, path: str) -> Message:

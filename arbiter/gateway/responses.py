@@ -158,7 +158,7 @@ async def responses(context: GatewayContext, request: Request, raw: bytes) -> Ht
 async def _events(
     body: ResponseBody, task: Task, answers: AnswerStreams, reporter: Reporter, thoughts: Thoughts
 ) -> AsyncIterator[bytes]:
-    """Yield the events in the order that clients of this API expect, with one text delta per step."""
+    """Yield the events in the order that clients of this API expect, with a text delta per step or piece."""
     numbers, begun, text = count(), _begun(body, task), ""
 
     def emit(kind: str, **fields: Any) -> bytes:  # noqa: ANN401

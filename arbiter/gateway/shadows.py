@@ -119,7 +119,7 @@ class Shadows(EventFolder):
             self._arbiter.check(shadow)
             steps = self._arbiter.steps(shadow)
             steps.start()
-        except (ClosedError, ConfigError):  # the target cannot do what the draft was asked to do
+        except (ClosedError, ConfigError):  # the Arbiter is closed, or the target cannot answer
             return
         self._running[name] = _Shadow(steps, cost, estimated)
 

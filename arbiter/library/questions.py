@@ -36,8 +36,8 @@ class Overrides(TypedDict, total=False):
     - ``temperature`` is 0 or more, and ``top_p`` is in (0, 1].
     - ``presence_penalty`` and ``frequency_penalty`` are from −2 to 2 (``Sampling``). With one that is not 0, no draft
       is verified.
-    - ``top_logprobs`` requests the tokens of the answer (``Solution.tokens``) with their log-probabilities, and so many
-      alternatives for each, from 0 to 20. No draft is then verified. None requests none.
+    - ``top_logprobs`` requests the tokens of the answer (``Solution.tokens``) with their log-probabilities, and as
+      many alternatives for each, from 0 to 20. No draft is then verified. None requests none.
     - ``seed`` decides the sampling. Equal questions with equal seeds get equal answers.
     - ``stop`` are texts that end the answer. The answer ends before the first of them that appears in it completely.
     - ``tags`` are the caller's labels for the log.

@@ -134,9 +134,7 @@ class Stream(Generic[Item]):
 class SolutionStream(Stream[Item]):
     """Iterates over what is known of one problem before its end. Then ``solution`` is set."""
 
-    def __init__(
-        self, begin: Begin, soon: Soon, solve: Callable[[Callable[[Item], None]], Awaitable[Solution]]
-    ) -> None:
+    def __init__(self, begin: Begin, soon: Soon, solve: Callable[[Put[Item]], Awaitable[Solution]]) -> None:
         self._found: list[Solution] = []
         self._begun = anyio.Event()
         found, begun = self._found, self._begun

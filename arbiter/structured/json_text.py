@@ -15,7 +15,7 @@ Json = dict[str, "Json"] | list["Json"] | str | int | Decimal | bool | None
 """JSON data. A number with a point or an exponent is a ``Decimal``, which keeps all its digits."""
 
 _TOKENS = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{\]}]', re.DOTALL)
-_HALF_PAIRS = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
+_SURROGATES = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 
 
 class NotJsonError(ValueError):
@@ -54,7 +54,7 @@ def read_json(text: str) -> Json:
         )
     except json.JSONDecodeError as error:
         raise NotJsonError(f"it is not valid JSON: {error.msg} (character {error.pos + 1} of {len(text)})") from error
-    if _HALF_PAIRS.search(text):
+    if _SURROGATES.search(text):
         _check_text(data)
     return data
 

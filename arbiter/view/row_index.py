@@ -85,7 +85,7 @@ def connect(path: Path) -> sqlite3.Connection:
     """Return a connection to an index that several threads may use, one at a time."""
     connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
     connection.row_factory = sqlite3.Row
-    connection.create_function(CONTAINS, 2, _contains, deterministic=True)
+    connection.create_function(CONTAINS, 2, contains, deterministic=True)
     return connection
 
 
@@ -187,5 +187,6 @@ def _listed(row: sqlite3.Row) -> Row:
     return {**values, "right": None if values["right"] is None else bool(values["right"])}
 
 
-def _contains(part: str, text: str | None) -> bool:
-    return text is not None and part.casefold() in text.casefold()
+def contains(part: str | None, text: str | None) -> bool | None:
+    """Return whether ``text`` has ``part``, in any case; None if one of them is unknown."""
+    return None if part is None or text is None else part.casefold() in text.casefold()

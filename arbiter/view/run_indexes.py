@@ -1,7 +1,7 @@
 """The indexes of all runs that were looked at: made in a thread, extended while a run is written, and kept for later.
 
 An index is built in a temporary folder, so two viewers never write the same file. When it is whole and no process
-writes its run, a copy is stored beside the log (``.events.jsonl.rows``). The next viewer copies it back if it still
+writes its run, a copy is stored next to the log (``.events.jsonl.rows``). The next viewer copies it back if it still
 fits the log. Without permission to write there, the next viewer builds it again. It may be removed at any time.
 """
 
@@ -34,7 +34,7 @@ _TAIL = 4096  # bytes of the log before the end of what is indexed: if they chan
 
 
 class Stamp(NamedTuple):
-    """What tells one state of a log from another."""
+    """What distinguishes one state of a log from another."""
 
     size: int
     changed: int
@@ -168,7 +168,7 @@ def _can_continue(index: RunIndex, stamp: Stamp) -> bool:
 
 
 def _fingerprint(log: Path, size: int) -> list[int | str]:
-    """Return what tells this log from others, also after it was copied: its size and a digest of its end."""
+    """Return what distinguishes this log from others, also after it was copied: its size and a digest of its end."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, size - _TAIL))
@@ -179,7 +179,7 @@ def _fingerprint(log: Path, size: int) -> list[int | str]:
 
 
 def stored_path(log: Path) -> Path:
-    """Return the path of the index that is stored beside a log."""
+    """Return the path of the index that is stored next to a log."""
     return log.with_name(f".{log.name}.rows")
 
 
@@ -194,7 +194,7 @@ def _restore(log: Path, path: Path) -> bool:
 
 
 def _store(log: Path, path: Path) -> None:
-    """Store the index beside the log. Without permission to do so, the next viewer builds it again."""
+    """Store the index next to the log. Without permission to do so, the next viewer builds it again."""
     target = stored_path(log)
     with contextlib.suppress(OSError):
         content = path.read_bytes()

@@ -15,7 +15,7 @@ from arbiter.protocols.errors import BackendError
 
 
 class TokenNames:
-    """The texts of the tokens of ``texts``, each as it is after another token. An end token has none."""
+    """The texts of the tokens of ``texts``, each after another token. An end token has none."""
 
     def __init__(self, texts: TokenTexts) -> None:
         self.texts = texts

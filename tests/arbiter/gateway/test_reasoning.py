@@ -342,6 +342,7 @@ RESULT = {"type": "function_call_output", "call_id": "c1", "output": "1"}
             [REASONING, {"role": "assistant", "content": "Wait."}, {**REASONING, "id": "rs_2"}, CALL, RESULT],
             ["I add.\n\nI add.", ""],
         ),
+        ([REASONING, {**REASONING, "id": "rs_2"}, CALL, RESULT], ["I add.\n\nI add.", ""]),
         ([REASONING, {"role": "user", "content": "Go on."}], []),
     ],
 )

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.view.filters import CONTAINS, FilterError, FilterName, condition
+from arbiter.view.row_index import contains
 
 NAMES = {
     name.name: name
@@ -15,24 +16,21 @@ NAMES = {
         FilterName("seconds", "number", "", "seconds"),
         FilterName("wrong", "boolean", "", '"right" = 0'),
         FilterName("question", "text", "", "question"),
+        FilterName("answer", "text", "", "answer"),
     )
 }
 ROWS = [
-    (3, 1.5, 0, "Find \\frac{1}{2} of it"),
-    (5, None, 1, 'say "hi"'),
-    (8, 0.5, None, "ЖЁЛТЫЙ цвет"),
+    (3, 1.5, 0, "Find \\frac{1}{2} of it", "it"),
+    (5, None, 1, 'say "hi"', None),
+    (8, 0.5, None, "ЖЁЛТЫЙ цвет", "x"),
 ]
-
-
-def _contains(part: str, text: str | None) -> bool:
-    return text is not None and part.casefold() in text.casefold()
 
 
 def chosen(expression: str) -> list[int]:
     base = sqlite3.connect(":memory:")
-    base.create_function(CONTAINS, 2, _contains)
-    base.execute('CREATE TABLE rows (steps, seconds, "right", question)')
-    base.executemany("INSERT INTO rows VALUES (?, ?, ?, ?)", ROWS)
+    base.create_function(CONTAINS, 2, contains)
+    base.execute('CREATE TABLE rows (steps, seconds, "right", question, answer)')
+    base.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, ?)", ROWS)
     sql, values = condition(expression, NAMES)
     found = [row[0] for row in base.execute(f"SELECT steps FROM rows WHERE {sql}", values)]  # noqa: S608 - our SQL
     base.close()
@@ -59,6 +57,9 @@ def chosen(expression: str) -> list[int]:
         ('"жёлтый" in question', [8]),
         ('"x" not in question', [3, 5, 8]),
         ("steps > 3e0", [5, 8]),
+        ("answer in question", [3]),
+        ("answer not in question", [8]),
+        ('"x" not in answer', [3]),
     ],
 )
 def test_an_expression_chooses_the_rows_for_which_it_holds(expression: str, steps: list[int]) -> None:
@@ -69,7 +70,11 @@ def test_an_expression_chooses_the_rows_for_which_it_holds(expression: str, step
     ("expression", "position", "text"),
     [
         ("", 0, "ends too early"),
-        ("wrong and escalatd > 3", 10, "there is no name 'escalatd'; the names are: question, seconds, steps, wrong"),
+        (
+            "wrong and escalatd > 3",
+            10,
+            "there is no name 'escalatd'; the names are: answer, question, seconds, steps, wrong",
+        ),
         ("steps = 3", 6, "write =="),
         ("steps", 0, "this is a number, where a boolean is needed"),
         ("wrong > 1", 6, "a boolean cannot be compared with a number"),
@@ -91,7 +96,7 @@ def test_an_error_names_the_place_and_the_way_out(expression: str, position: int
         condition(expression, NAMES)
     assert raised.value.position == position
     assert text in str(raised.value)
-    assert raised.value.names == ["question", "seconds", "steps", "wrong"]
+    assert raised.value.names == ["answer", "question", "seconds", "steps", "wrong"]
 
 
 @given(st.text(max_size=40) | st.lists(st.sampled_from([*NAMES, "(", ")", "not", "in", "<", "==", "-", "/", "1"])))
