@@ -3,7 +3,7 @@
 A step is one record all the same. Its pieces are only ever a beginning of its text.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.messages import Task
@@ -34,15 +34,6 @@ def can_stream(task: Task, step: int, author: Author, is_ahead: bool) -> bool:
         return True  # it replaces a rejected draft
     is_judged = policy.score_kind is not None and proposers == policy.proposers
     return proposers == ("target",) and not is_judged and len(policy.targets) <= 1
-
-
-def settled(text: str, marks: Iterable[str]) -> str:
-    """Return ``text`` without an end that may be the beginning of one of ``marks``, of which more may follow."""
-    longest = max(map(len, marks := tuple(marks)), default=1) - 1
-    for size in range(min(longest, len(text)), 0, -1):
-        if any(mark.startswith(text[-size:]) for mark in marks if len(mark) > size):
-            return text[:-size]
-    return text
 
 
 class StreamedGenerator:

@@ -6,9 +6,9 @@ Pure functions, used for models in process and for served models.
 from collections.abc import Container, Sequence, Set
 from typing import Protocol
 
-from arbiter.actors.step_pieces import settled
 from arbiter.backends.token_texts import TokenTexts
 from arbiter.protocols.records import PrefixMatch, StopReason
+from arbiter.structured.partial_marks import settled
 
 UNFINISHED = "\ufffd"
 """Stands for bytes that are no whole character."""

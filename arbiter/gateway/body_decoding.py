@@ -24,7 +24,7 @@ Body = TypeVar("Body", bound=AnyBody)
 _EMPTY: tuple[Any, ...] = ("", [], {})
 """Values that have no effect, as null does."""
 
-_NESTED: dict[str, type[Any]] = {
+NESTED: dict[str, type[Any]] = {
     "arbiter": Extras,
     "stream_options": StreamOptions,
     "messages": ChatMessage,
@@ -38,6 +38,7 @@ _NESTED: dict[str, type[Any]] = {
     "text": TextOptions,
     "format": TextFormat,
 }
+"""The objects within bodies, by the name of their field."""
 
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "audio": (),
@@ -124,7 +125,7 @@ def _without_ignorable_fields(value: Any, kind: type[Any], in_answer: bool = Fal
     is_turn = kind in (ChatMessage, InputItem)
     in_answer = in_answer or (is_turn and (fields.get("role") == "assistant" or fields.get("type") == "reasoning"))
     return {
-        name: _without_ignorable_fields(item, _NESTED[name], in_answer) if name in _NESTED else item
+        name: _without_ignorable_fields(item, NESTED[name], in_answer) if name in NESTED else item
         for name, item in fields.items()
         if name in kind.__struct_fields__ or not (in_answer or item is None or item in _EMPTY)
         if not (kind is ChatMessage and name in ("tool_calls", "tool_call_id") and item in _EMPTY)

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from arbiter.gateway.body_decoding import empty_values, refused_fields
+from arbiter.gateway.body_decoding import NESTED, empty_values, refused_fields
 from arbiter.gateway.chat import ChatChunk, ChatCompletion
 from arbiter.gateway.completions import Completion
 from arbiter.gateway.error_responses import ErrorShape
@@ -15,7 +15,7 @@ from arbiter.gateway.schemas import ChatBody, CompletionBody, ResponseBody
 Json = dict[str, Any]
 
 _BODIES = (ChatBody, CompletionBody, ResponseBody)
-_NESTED = ("Extras", "JsonSchema", "ReasoningOptions", "ResponseFormat", "StreamOptions", "TextFormat", "TextOptions")
+_LOOSE = ("ChatMessage", "InputItem", "ContentPart")  # the further fields of an earlier answer are not read
 _NOTHING: Json = {"enum": empty_values("unknown")}
 _TEMPLATE = "#/components/schemas/{name}"
 _REFUSALS = {
@@ -46,9 +46,9 @@ def document(version: str) -> Json:
                 "description": "Not supported: only values without an effect are accepted.",
             }
         schemas[body.__name__]["additionalProperties"] = _NOTHING
-    for name in _NESTED:
+    for name in {kind.__name__ for kind in NESTED.values()}.difference(_LOOSE):
         schemas[name]["additionalProperties"] = _NOTHING
-    for name in ("ChatMessage", "InputItem", "ContentPart"):  # the further fields of an earlier answer are not read
+    for name in _LOOSE:
         del schemas[name]["additionalProperties"]
     return {
         "openapi": "3.1.0",

@@ -6,12 +6,12 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import replace
 
-from arbiter.actors.step_pieces import settled
 from arbiter.config.serve_tables import AtCap
 from arbiter.gateway.schemas import Extras
 from arbiter.protocols.errors import RequestError
 from arbiter.protocols.records import FinishReason, Solution, StepPiece, StepRecord, Usage
 from arbiter.runs.costs import Prices, solution_cost, target_alone
+from arbiter.structured.partial_marks import settled
 
 Finish = Literal["stop", "length", "tool_calls"]
 _ENDED: tuple[FinishReason, ...] = ("answered", "stop")

@@ -2,6 +2,8 @@
 
 from typing import Literal, NamedTuple
 
+from arbiter.structured.partial_marks import settled
+
 _OPEN_THOUGHT, CLOSE_THOUGHT = "<think>", "</think>"
 
 
@@ -93,7 +95,7 @@ class AnswerDivider:
     def _thought(self) -> str:
         before, closed, after = self._held.partition(CLOSE_THOUGHT)
         if not closed:
-            return self._take(len(before.removesuffix(_partial_mark(before)).rstrip("\n")))
+            return self._take(len(settled(before, (CLOSE_THOUGHT,)).rstrip("\n")))
         reasoning = self._take(len(before.rstrip("\n")))
         self._place, self._held, self._skips_newlines = "content", after, True
         return reasoning
@@ -108,9 +110,3 @@ class AnswerDivider:
             text = text.lstrip("\n")
             self._skips_newlines = not text
         return text
-
-
-def _partial_mark(text: str) -> str:
-    """Return the end of ``text`` that may be the beginning of a closing mark."""
-    sizes = range(min(len(CLOSE_THOUGHT) - 1, len(text)), 0, -1)
-    return next((CLOSE_THOUGHT[:size] for size in sizes if text.endswith(CLOSE_THOUGHT[:size])), "")

@@ -21,7 +21,7 @@ from arbiter.actors.policies import (
     RewardThreshold,
     TargetOnly,
 )
-from arbiter.actors.step_pieces import StreamedGenerator, can_stream, settled
+from arbiter.actors.step_pieces import StreamedGenerator, can_stream
 from arbiter.actors.triggers import TriggeredEscalation
 from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.protocols.errors import BackendError
@@ -30,6 +30,7 @@ from arbiter.protocols.policy import Evidence, Policy
 from arbiter.protocols.ports import GenerationRequest
 from arbiter.protocols.records import Author, Limits, ScoreKind, StepPiece, Target, Transcript, Verdict
 from arbiter.protocols.tools import AnswerRules, Tool
+from arbiter.structured.partial_marks import settled
 
 
 class Reviewed(PolicyBase, frozen=True):

@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
-from arbiter.actors.step_pieces import settled
 from arbiter.backends.served.refusals import stated_error
 from arbiter.backends.served.transport import Hear
 from arbiter.protocols.ports import Say
+from arbiter.structured.partial_marks import settled
 
 FIELDS: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
 """The fields that request a stream, with the usage at its end."""

@@ -43,6 +43,7 @@ export class ProblemLanes {
     this.canvas = /** @type {HTMLCanvasElement} */ (
       h("canvas", {
         role: "img",
+        "aria-label": "Problems over time",
         click: (/** @type {MouseEvent} */ event) => this.clicked(event),
         mousemove: (/** @type {MouseEvent} */ event) => this.point(event),
         mouseleave: () => (this.tip.hidden = true),
