@@ -33,6 +33,14 @@ from tests.arbiter.backends.served.conftest import Asked, FakeServer, Reply, Tab
 
 KEEPS = {"body": {"enable_session_radix_cache": True, "enable_mixed_chunk": True}}
 CLOSE = "/close_session"
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from arbiter.backends.served.session_ledger import SessionLedger
+names = SessionLedger(Path(sys.argv[1]), sys.argv[2])
+print(names.name(0), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 @pytest.fixture
@@ -73,6 +81,26 @@ def seen(server: FakeServer) -> list[tuple[str, str | None]]:
 def number(asked: Asked) -> str | None:
     name = asked.body.get("session_id")
     return name and name.rpartition("-")[2]
+
+
+def files(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
+@pytest.fixture
+def no_folder(tmp_path: Path) -> Path:
+    """A file in the place of the folder."""
+    tmp_path.rmdir()
+    tmp_path.write_text("a file")
+    return tmp_path
+
+
+@pytest.fixture
+def left(server: FakeServer, tmp_path: Path) -> str:
+    """The name of a session that a killed process left open."""
+    command = [sys.executable, "-c", KILLED, str(tmp_path), server.url]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ, timeout=60)
+    return ended.stdout.strip()
 
 
 async def complete(transport: Transport, problem: str) -> None:
@@ -181,14 +209,12 @@ async def test_a_router_that_closes_no_sessions_gets_none(
 
 @pytest.mark.asyncio
 async def test_no_session_is_used_if_its_name_cannot_be_written(
-    keeps: FakeServer, opened: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    keeps: FakeServer, opened: Callable[..., Any], no_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tmp_path.rmdir()
-    tmp_path.write_text("a file")
     async with opened() as transport:
         await complete(transport, "a")
     assert "session_id" not in keeps.asked[-1].body
-    assert "names cannot be written" in caplog.text
+    assert f"names cannot be written: [Errno 17] File exists: '{no_folder}'" in caplog.text
 
 
 @pytest.mark.asyncio
@@ -198,10 +224,10 @@ async def test_a_file_names_what_may_be_open_until_all_is_closed(
     async with opened() as transport:
         for index in range(65):
             await complete(transport, f"{index}")
-        (file,) = tmp_path.iterdir()
+        (file,) = files(tmp_path)
         assert json.loads(file.read_bytes())["count"] == 128
         assert list(left_over(tmp_path, keeps.url)) == []  # this process holds its lock
-    assert list(tmp_path.iterdir()) == []
+    assert files(tmp_path) == []
     assert len([asked for asked in keeps.asked if asked.path == CLOSE]) == 66
 
 
@@ -220,30 +246,18 @@ async def test_a_file_stays_if_a_session_could_not_be_closed(
         assert list(left_over(tmp_path, keeps.url)) == []
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from arbiter.backends.served.session_ledger import SessionLedger
-names = SessionLedger(Path(sys.argv[1]), sys.argv[2])
-print(names.name(0), flush=True)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
 @pytest.mark.asyncio
 async def test_the_next_start_closes_the_sessions_of_a_killed_process(
-    keeps: FakeServer, opened: Callable[..., Any], tmp_path: Path
+    keeps: FakeServer, opened: Callable[..., Any], left: str, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-c", KILLED, str(tmp_path), keeps.url]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ, timeout=60)
     other = SessionLedger(tmp_path, "http://127.0.0.1:1")
     other.close(remove=False)
     async with opened() as transport:
         names = [asked.body["session_id"] for asked in keeps.asked]
         await complete(transport, "a")
-    assert ended.stdout.strip() in names
+    assert left in names
     assert len(names) == 65  # the trial, and all names that were reserved
-    assert [path.suffix for path in tmp_path.iterdir()] == [".json"]  # that of another server
+    assert [path.suffix for path in files(tmp_path)] == [".json"]  # that of another server
 
 
 @pytest.mark.asyncio
