@@ -89,7 +89,7 @@ async def open_served_generator(
         greedily = WITHOUT_PENALTIES if table.verifies else None
         listed, texts, chats = await served_model(name, table), await prompt_texts(table), None
         if texts:
-            refuse_special_marks(texts, f"models.{name}")
+            refuse_special_marks(texts, f"models.{name}", template.before_steps)
         if is_chat(table):
             found = await _try_request(name, find_continuation(transport, table.model, separator))
             chats = ChatRequests(transport, template, found)
