@@ -163,6 +163,10 @@ layout *args:
 servers *args:
     {{python}} benchmarks/servers.py {{args}}
 
+# Compare the prefix cache of a crowded sglang with and without a session per problem (see docs/how-to/start-servers.md).
+sessions *args:
+    {{python}} benchmarks/sessions.py {{args}}
+
 # Compare the router with the target alone on models of the paper's sizes with random weights, on a GPU if there is one.
 gpu *args:
     {{python}} benchmarks/gpu.py {{args}}

@@ -117,6 +117,13 @@ class Models(msgspec.Struct, frozen=True):
         openings = [_opening(model, effort) for model in self.writers(task.policy)]
         return "prompt" if "prompt" in openings else "answer" if "answer" in openings or _is_json(rules) else None
 
+    @property
+    def ports(self) -> list[Generator | Scorer]:
+        """The models, each once."""
+        handles = [self.draft, self.target, *self.targets.values(), *self.scorers.values()]
+        found = {id(handle.port): handle.port for handle in handles if handle is not None}
+        return list(found.values())
+
     def writers(self, policy: Policy) -> list[Generator]:
         """Return the models that write steps for ``policy``, as far as they are present."""
         writing = [model for model in called_models(policy, 0.0) if model in ("draft", "target")]

@@ -31,6 +31,18 @@ class KeepsKeysAndValues(Protocol):
 
 
 @runtime_checkable
+class HoldsProblems(Protocol):
+    """A ``Generator`` or ``Scorer`` that holds something for each problem until its end, as a session of its server."""
+
+    def release(self, problem: str) -> None:
+        """Give up what is held for the problem with this id: its last sample has ended, failed or was cancelled.
+
+        Requests that are being cancelled may still run. It neither blocks nor raises. The id may come again later.
+        """
+        ...
+
+
+@runtime_checkable
 class KnowsContext(Protocol):
     """A ``Generator`` or ``Scorer`` that knows how many tokens its model can read and write together."""
 

@@ -49,6 +49,7 @@ OPERATIONAL = (
     "models.*.server.memory_fraction",
     "models.*.server.python",
     "models.*.server.replicas",
+    "models.*.server.sessions",
     "models.*.server.tensor_parallel",
     "models.*.timeout",
     "models.*.url",

@@ -74,7 +74,7 @@ def _of_sglang(model: str, folder: Path, port: int) -> list[str]:
         "--host 127.0.0.1 --device cpu --dtype float32 --attention-backend torch_native --max-total-tokens 65536 "
         "--enable-cache-report --enable-metrics --sleep-on-idle --log-level warning"
     )
-    kind = ["--is-embedding"] if model in SCORERS else []
+    kind = ["--is-embedding"] if model in SCORERS else ["--enable-session-radix-cache"]
     module = ["-m", "sglang.launch_server", "--model-path", str(folder), "--port", str(port)]
     return [*module, *flags.split(), *kind]
 

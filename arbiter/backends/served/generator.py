@@ -31,6 +31,7 @@ from arbiter.backends.served.context_room import refuse_cut, within_context
 from arbiter.backends.served.draft_memory import DraftMemory
 from arbiter.backends.served.logprobs import Logprobs, alternatives, alternatives_option, confidence_of
 from arbiter.backends.served.prompt_form import PromptForm, as_text
+from arbiter.backends.served.sessions import release_at
 from arbiter.backends.served.transport import TemporaryError, Transport
 from arbiter.backends.served.written_tokens import written_tokens_of
 from arbiter.config.model_tables import Engine
@@ -131,6 +132,10 @@ class ServedGenerator:
     def prompt_tokens(self, transcript: Transcript, separator: str) -> int | None:
         """Return the number of tokens in the prompt; None if the tokenizer is not known."""
         return None if self._count is None else self._count(self._template.render(transcript, separator))
+
+    def release(self, problem: str) -> None:
+        """Close the problem's session at the server, if it has one."""
+        release_at(self._transport, problem)
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Write one step, of at most the tokens that the context leaves.

@@ -19,6 +19,7 @@ from arbiter.backends.served.label_tokens import LabelScorer
 from arbiter.backends.served.prompt_form import PromptForm, prompt_counter, prompt_form, prompt_texts
 from arbiter.backends.served.refusals import decoded, understood
 from arbiter.backends.served.scorer import ServedScorer
+from arbiter.backends.served.sessions import control_table, with_sessions
 from arbiter.backends.served.transport import (
     Address,
     NotServedError,
@@ -84,11 +85,11 @@ async def open_served_generator(
     Raises ``ConfigError`` if its key is missing or its tokenizer cannot be read, and ``BackendError`` as
     ``served_model``, if a check fails, or if the model marks thoughts with special tokens.
     """
-    async with open_transport(name, table) as transport:
+    async with _open_with_sessions(name, table) as transport:
         greedily = WITHOUT_PENALTIES if table.verifies else None
         listed, texts, chats = await served_model(name, table), await prompt_texts(table), None
         if texts:
-            refuse_special_marks(texts, f"models.{name}")
+            refuse_special_marks(texts, f"models.{name}", template.before_steps)
         if is_chat(table):
             found = await _try_request(name, find_continuation(transport, table.model, separator))
             chats = ChatRequests(transport, template, found)
@@ -128,7 +129,7 @@ async def open_served_scorer(
     A small request checks it first, since a listed model may be of another kind, or the server may use another
     dialect. Raises as ``open_served_generator``.
     """
-    async with open_transport(name, table) as transport:
+    async with _open_with_sessions(name, table) as transport:
         listed, form = await served_model(name, table), prompt_form(await prompt_texts(table))
         scorer, check = _scorer(name, transport, table, template, targets, form, listed and listed.max_model_len)
         try:
@@ -144,7 +145,7 @@ async def open_served_judge(table: ServedTable, prompt: JudgePrompt) -> AsyncGen
 
     Raises as ``open_served_generator``.
     """
-    async with open_transport("judge", table) as transport:
+    async with _open_with_sessions("judge", table) as transport:
         hosted, form = isinstance(table, HostedTable), prompt_form(await prompt_texts(table))
         listed = await served_model("judge", table)
         context = listed.max_model_len if listed else None
@@ -178,6 +179,17 @@ async def open_transport(name: str, table: ServedTable) -> AsyncGenerator[Transp
 
         opening = open_http(address)
     async with opening as transport:
+        yield transport
+
+
+@asynccontextmanager
+async def _open_with_sessions(name: str, table: ServedTable) -> AsyncGenerator[Transport]:
+    """Yield the transport as ``open_transport``, with a session for each problem where the server keeps sessions."""
+    async with (
+        open_transport(name, table) as plain,
+        open_transport(name, control_table(table)) as control,
+        with_sessions(table, plain, control) as transport,
+    ):
         yield transport
 
 

@@ -86,6 +86,24 @@ def test_what_scores_is_started_to_score_and_what_writes_tells_of_its_cache(name
 
 
 @pytest.mark.parametrize(
+    ("name", "server", "keeps"),
+    [
+        ("draft", {}, True),
+        ("target", {"sessions": True}, True),
+        ("target", {"sessions": False}, False),
+        ("prm", {}, False),
+        ("draft", {"gpus": [0, 1], "replicas": 2}, False),
+        ("draft", {"args": ["--radix-cache-backend=flexkv"]}, False),
+        ("draft", {"engine": "vllm"}, False),
+    ],
+)
+def test_a_single_server_of_a_model_that_writes_keeps_sessions(name: str, server: dict[str, Any], keeps: bool) -> None:
+    keys = {"scores": "embeddings"} if name == "prm" else {}
+    found = planned(**{name: table(name, {**GPU, **server}, **keys)}).launches
+    assert all(("--enable-session-radix-cache" in launch.command) == keeps for launch in found)
+
+
+@pytest.mark.parametrize(
     ("scores", "classifies"), [("classify", True), ("embeddings", True), ("label-tokens", False), ("score", False)]
 )
 def test_a_model_that_scores_by_the_tokens_it_would_write_is_started_to_write(scores: str, classifies: bool) -> None:
@@ -290,6 +308,10 @@ def test_one_port_has_one_server(second: dict[str, Any], named: str) -> None:
         ("draft", {**GPU, "engine": "llama.cpp", "dtype": "half"}, {}, "server.dtype: the llama.cpp server"),
         ("draft", {"gpus": [0, 1], "engine": "llama.cpp", "replicas": 2}, {}, "cannot be parallel"),
         ("prm", {**GPU, "engine": "llama.cpp"}, {}, "cannot score"),
+        ("draft", {**GPU, "engine": "vllm", "sessions": True}, {}, "vllm has no sessions"),
+        ("prm", {**GPU, "sessions": True}, {}, "a model that scores has no sessions"),
+        ("draft", {"gpus": [0, 1], "replicas": 2, "sessions": True}, {}, "the router in front of several replicas"),
+        ("draft", {**GPU, "args": ["--enable-session-radix-cache"]}, {}, "server.sessions"),
         ("prm", {"gpus": [0, 1], "replicas": 2}, {"scores": "classify"}, "models.prm.scores: the router"),
         ("prm", {**GPU, "speculation": {"algorithm": "NGRAM"}}, {}, "models.prm.server.speculation"),
         ("target", {**GPU, "engine": "vllm", "speculation": {"algorithm": "ngram", "topk": 2}}, {}, "steps and topk"),

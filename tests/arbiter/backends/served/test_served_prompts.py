@@ -25,7 +25,7 @@ from arbiter.backends.token_texts import (
     refuse_special_marks,
 )
 from arbiter.backends.tokenizers import read_tokenizer
-from arbiter.config.config import parse
+from arbiter.config.config import load_config, parse
 from arbiter.config.model_tables import InProcessTable
 from arbiter.protocols.errors import BackendError, ContextTooLongError
 from arbiter.protocols.ports import Generation, Score, ScoreRequest
@@ -128,6 +128,15 @@ def test_a_model_whose_thought_marks_are_special_tokens_is_refused(mark: str, fo
     for texts in (fast, TransformersTokenTexts(read_tokenizer(name, "a test", "do without"))):
         with pytest.raises(BackendError, match=r"^m: its tokenizer has thought marks that are special tokens \("):
             refuse_special_marks(texts, "m")
+
+
+def test_a_prompt_that_opens_the_answer_of_gpt_oss_leaves_no_place_for_a_thought(folder: Folder) -> None:
+    texts, opened = fast_token_texts(Path(folder("<|channel|>"))), load_config("gpt-oss-20b-120b").models.target
+    assert texts is not None
+    assert opened is not None
+    refuse_special_marks(texts, "m", opened.prompt)
+    with pytest.raises(BackendError, match="a prompt that ends with"):
+        refuse_special_marks(texts, "m", "<|start|>assistant")
 
 
 def test_thought_marks_that_are_text_are_not_refused(folder: Folder) -> None:
