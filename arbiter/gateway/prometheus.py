@@ -50,9 +50,10 @@ class Metrics(EventFolder):
         """Return the current metrics in Prometheus' text format, and their content type."""
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
-    def add(self, collector: Collector) -> None:
-        """Add the metrics of ``collector``."""
-        self._registry.register(collector)
+    @property
+    def registry(self) -> CollectorRegistry:
+        """The registry, for further metrics."""
+        return self._registry
 
     def started(self, live: LiveProblem) -> None:
         self._started.inc()
