@@ -32,6 +32,7 @@ from arbiter.gateway.openapi import document
 from arbiter.gateway.prometheus import Metrics
 from arbiter.gateway.request_body import BodyReader
 from arbiter.gateway.responses import responses
+from arbiter.gateway.stream_metrics import StreamMetrics
 from arbiter.library.arbiter import Arbiter
 from arbiter.log.live import EventFolder
 from arbiter.protocols.errors import RequestError
@@ -140,7 +141,7 @@ class Gateway:
             self._abandoned,
             patience,
             self.costs,
-            self._metrics.first_chunk,
+            StreamMetrics(registry, arbiter.config.serve.slo),
         )
         starlette = Starlette(
             routes=self._routes(),
