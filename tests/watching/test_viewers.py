@@ -71,14 +71,14 @@ def test_a_viewer_takes_each_request_for_a_call_of_a_language_model(shown: list[
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no browser is on the path")
 def test_the_page_of_a_viewer_lists_the_problems(viewer: Viewer, run: Run, shown: list[ShownSpan]) -> None:
-    name = next(span.name for span in shown if not span.parent)
+    listing = viewer.listing([span.name for span in shown if not span.parent])
     pictures = Path(os.environ["ARBITER_PICTURES"]) if "ARBITER_PICTURES" in os.environ else None
     window = Window()
     try:
 
         def look(page: Page) -> None:
             page.goto(viewer.page("run"), timeout=300_000)
-            page.get_by_text(name).first.wait_for(timeout=300_000)
+            page.get_by_text(listing).first.wait_for(timeout=300_000)
             if pictures is not None:
                 page.screenshot(path=pictures / f"{type(viewer).__name__.lower()}.png")
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -50,6 +50,10 @@ class Viewer(Protocol):
         """Return the address of the page that lists the traces."""
         ...
 
+    def listing(self, roots: Sequence[str]) -> str:
+        """Return a text that the page has when it lists the traces whose roots have these names."""
+        ...
+
 
 class Phoenix:
     """Arize Phoenix: GraphQL for totals, REST for spans."""
@@ -83,6 +87,9 @@ class Phoenix:
 
     def page(self, project: str) -> str:
         return f"{self.url}/projects/{self._project(project, '')['id']}"
+
+    def listing(self, roots: Sequence[str]) -> str:
+        return roots[0]
 
     def _counted(self, project: str, condition: str) -> int:
         return int(self._project(project, condition)["tokenCountTotal"])
@@ -135,6 +142,9 @@ class MlFlow:
 
     def page(self, project: str) -> str:
         return f"{self.url}/#/experiments/{self._experiment(project)}/traces"
+
+    def listing(self, roots: Sequence[str]) -> str:
+        return f"{len(roots)} of {len(roots)}"
 
     def _experiment(self, project: str) -> str:
         if project not in self._experiments:
