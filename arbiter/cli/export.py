@@ -17,6 +17,7 @@ def export_command(
     problem: tuple[str, ...] = (),
     perfetto: Path | None = None,
     otlp: str | None = None,
+    otlp_texts: bool = False,
     inspect: Path | None = None,
     debug: bool = False,
 ) -> int:
@@ -51,13 +52,15 @@ def export_command(
     otlp
         Send OpenTelemetry spans to the collector at this URL, by OTLP over HTTP. The spans have no text of questions or
         steps. Needs the extra `otel`.
+    otlp_texts
+        The spans have the questions, the steps and the answers too. The log must have them.
     inspect
         Write a log for `inspect view`, named `.eval` or `.json`: each problem with its score, its steps and their
         authors. Needs the extra `inspect`.
     debug
         Show the traceback of an error.
     """
-    return guarded(debug, lambda: _export(run, html, problem, perfetto, otlp, inspect))
+    return guarded(debug, lambda: _export(run, html, problem, perfetto, otlp, otlp_texts, inspect))
 
 
 def _export(
@@ -66,10 +69,13 @@ def _export(
     problems: tuple[str, ...],
     perfetto: Path | None,
     otlp: str | None,
+    otlp_texts: bool,
     inspect: Path | None,
 ) -> int:
     if problems and html is None:
         raise ConfigError("--problem chooses the problems of the HTML page: add --html FILE")
+    if otlp_texts and otlp is None:
+        raise ConfigError("--otlp-texts is about the spans: add --otlp URL")
     if html is None and perfetto is None and otlp is None and inspect is None:
         raise ConfigError(
             "no export format is given: add --html FILE (a page for the browser), --perfetto FILE (a trace for the "
@@ -90,7 +96,7 @@ def _export(
     if perfetto is not None:
         _write_perfetto(run, perfetto)
     if otlp is not None:
-        _send(run, otlp)
+        _send(run, otlp, otlp_texts)
     if inspect is not None:
         _write_eval(run, inspect)
     if run.torn:
@@ -113,10 +119,10 @@ def _write_perfetto(run: Run, path: Path) -> None:
     say(f"the trace is in {path}: open it at https://ui.perfetto.dev")
 
 
-def _send(run: Run, endpoint: str) -> None:
+def _send(run: Run, endpoint: str, texts: bool) -> None:
     from arbiter.exports.otlp import send_spans  # its packages are an extra
 
-    spans = send_spans(run, endpoint)
+    spans = send_spans(run, endpoint, texts=texts)
     say(f"sent {spans} spans to {endpoint}")
 
 

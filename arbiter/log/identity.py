@@ -60,6 +60,10 @@ OPERATIONAL = (
     "serve.choices",
     "serve.reasoning",
     "serve.shadow",
+    "serve.slo.first_output_token",
+    "serve.slo.first_token",
+    "serve.slo.inter_token",
+    "serve.slo.latency",
     "serve.stream",
     "verify",
 )
