@@ -1,6 +1,6 @@
 """The Drafter owns the draft model. It writes the requested drafts, and drafts ahead what may be requested next."""
 
-from typing import ClassVar
+from typing import ClassVar, assert_never
 
 import anyio
 
@@ -13,7 +13,7 @@ from arbiter.actors.transcripts import context_after, finish_reason
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.events import Entry, Predrafted
 from arbiter.protocols.ids import call_id
-from arbiter.protocols.messages import Context, DrafterMail, StepDrafted, Task
+from arbiter.protocols.messages import Context, DrafterMail, DraftStep, GlimpseStep, StepDrafted, StepGlimpsed, Task
 from arbiter.protocols.records import Candidate, LookaheadStats
 
 
@@ -45,28 +45,39 @@ class Drafter(ConcurrentActor[DrafterMail]):
         self._ahead: dict[Task, list[_Predraft]] = {}
 
     async def serve(self, message: DrafterMail) -> None:
+        match message:
+            case GlimpseStep():
+                glimpse = await self._writer.glimpse(message)
+                await self._mailboxes.to_router(StepGlimpsed(message.context, message.id, glimpse), self.name)
+            case DraftStep():
+                await self._serve_draft(message)
+            case _:
+                assert_never(message)
+
+    async def _serve_draft(self, message: DraftStep) -> None:
         context, policy = message.context, message.context.task.policy
         is_known = self._journal.kept and self._journal.recall(call_id(message.id, "draft", 0)) is not None
         draft = await (self._writer.candidate(message) if is_known else self._draft(message))
-        drafted = StepDrafted(context, message.id, draft)
+        drafted = StepDrafted(context, message.id, draft, message.glimpse)
         is_rejected = draft.valid is False and policy.decides  # the policy is not asked, so no score is needed
+        is_decided = not policy.decides or message.glimpse is not None
         if policy.score_kind is not None and not is_rejected:
             await self._mailboxes.to_verifier(drafted, self.name)
-        elif policy.decides:
+        elif is_rejected or not is_decided:
             await self._mailboxes.to_router(drafted, self.name)
         else:
             await self._mailboxes.to_assembler(drafted, self.name)
-        goes_on = policy.decides and not is_rejected
+        goes_on = not is_decided and not is_rejected  # after a glimpse, the next step needs one before its draft
         if goes_on and not is_known:  # after a recorded draft the next one is usually recorded, too
             depth = self._control.depth(self._writer.load)
             if depth:
                 self._mailboxes.flush(context.task)
                 await self._look_ahead(message, draft, depth)
 
-    async def _draft(self, message: DrafterMail) -> Candidate:
+    async def _draft(self, message: DraftStep) -> Candidate:
         """Return the draft for ``message``: one that was drafted ahead, or a new one."""
         predraft, stale = self._take(message.context)
-        if message.context.step and message.context.task.policy.decides:
+        if message.context.step and message.context.task.policy.decides and message.glimpse is None:
             hits = predraft is not None and not stale  # a hit, too, if the target wrote the same step as the draft
             self._control.observe(hits or message.context.transcript.steps[-1].author == "draft")
         if predraft is not None:
@@ -77,7 +88,7 @@ class Drafter(ConcurrentActor[DrafterMail]):
         self._make_room()
         return await self._writer.candidate(message)
 
-    def _use(self, message: DrafterMail, predraft: "_Predraft", draft: Candidate, stale: bool) -> None:
+    def _use(self, message: DraftStep, predraft: "_Predraft", draft: Candidate, stale: bool) -> None:
         context, task = message.context, message.context.task
         if self._journal.kept:
             used = Predrafted(predraft.call, stale)
@@ -114,7 +125,7 @@ class Drafter(ConcurrentActor[DrafterMail]):
             if running:
                 running[-1].drop()
 
-    async def _look_ahead(self, message: DrafterMail, draft: Candidate, most: int) -> None:
+    async def _look_ahead(self, message: DraftStep, draft: Candidate, most: int) -> None:
         """Draft the steps after ``draft``. Returns when all are used or dropped; closing the problem cancels it."""
         task, context = message.context.task, message.context
         started: list[_Predraft] = []
@@ -143,7 +154,7 @@ class Drafter(ConcurrentActor[DrafterMail]):
         finally:
             self._forget(task, started)
 
-    async def _write_ahead(self, message: DrafterMail, predraft: "_Predraft", depth: int) -> None:
+    async def _write_ahead(self, message: DraftStep, predraft: "_Predraft", depth: int) -> None:
         """Write one pre-draft. If it fails, its step is drafted when it is requested."""
         task = message.context.task
         with predraft.scope:

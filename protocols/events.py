@@ -97,11 +97,26 @@ class StartProblemEvent(Payload, frozen=True, tag="start_problem"):
         return Transcript(self.question, (*self.steps, *kept), self.turns, self.after, self.rules)
 
 
+class GlimpseStepEvent(Payload, frozen=True, tag="glimpse_step"):
+    """``author`` must write the first token of a step. ``context`` is the digest of the step's context."""
+
+    context: str
+    author: Author
+
+
+class StepGlimpsedEvent(Payload, frozen=True, tag="step_glimpsed"):
+    """The first token of a step is written, and its entropy is known."""
+
+
 class DraftStepEvent(Payload, frozen=True, tag="draft_step"):
-    """The draft model must write a step. ``context`` is the digest of the step's context."""
+    """The draft model must write a step. ``context`` is the digest of the step's context.
+
+    ``threshold`` is that of the decision after a glimpse, if a budget moves it; else None.
+    """
 
     context: str
     max_tokens: int
+    threshold: float | None = None
 
 
 class EscalateStepEvent(Payload, frozen=True, tag="escalate_step"):
@@ -285,6 +300,8 @@ class Graded(Payload, frozen=True, tag="graded"):
 
 MessageEvent = (
     StartProblemEvent
+    | GlimpseStepEvent
+    | StepGlimpsedEvent
     | DraftStepEvent
     | EscalateStepEvent
     | StepDraftedEvent

@@ -22,6 +22,8 @@ from arbiter.protocols.records import Author, Model
 
 StepKind = Literal[
     "start_problem",
+    "glimpse_step",
+    "step_glimpsed",
     "draft_step",
     "escalate_step",
     "step_drafted",

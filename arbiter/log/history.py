@@ -154,7 +154,7 @@ class ProblemHistory:
         return {
             step: payload.threshold
             for step, payload in payloads
-            if isinstance(payload, events.StepAcceptedEvent | events.EscalateStepEvent)
+            if isinstance(payload, events.StepAcceptedEvent | events.EscalateStepEvent | events.DraftStepEvent)
             and payload.threshold is not None
         }
 

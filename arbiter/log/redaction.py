@@ -11,6 +11,7 @@ from arbiter.protocols.records import Judgement, Solution, Step, Turn
 from arbiter.protocols.tools import AnswerRules, ToolCall
 
 _NOT_DECISIONS = (
+    events.StepGlimpsedEvent,
     events.DraftStepEvent,
     events.StepScoredEvent,
     events.AuditStepEvent,

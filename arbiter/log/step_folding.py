@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from arbiter.actors.step_records import chosen_record, regenerated_record, same_score_for_same_text
+from arbiter.actors.step_records import chosen_record, drafted_record, regenerated_record, same_score_for_same_text
 from arbiter.protocols import events
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import Event
 from arbiter.protocols.ids import CallId
-from arbiter.protocols.records import Author, Candidate, Rating, StepRecord, StopReason, Usage
+from arbiter.protocols.records import Author, Candidate, Glimpse, Rating, StepRecord, StopReason, Usage
 
 _ASSEMBLER = "assembler"
 _SEPARATOR: StopReason = "separator"
@@ -70,6 +70,8 @@ class StepFolder:
                 self._answered(event, event.payload, call)
             case events.StepDraftedEvent() | events.StepRegeneratedEvent() | events.StepAcceptedEvent():
                 return self._kept(event, event.payload) if event.to == _ASSEMBLER else None
+            case events.GlimpseStepEvent(author=author):
+                self._step(event.step or 0).glimpsing = author
             case events.EscalateStepEvent(rejects=rejects, target=target):
                 self._escalated(event, rejects, target)
             case events.Predrafted():
@@ -97,6 +99,8 @@ class StepFolder:
         is_draft = request.model == "draft"
         number = (event.step or 0) + (request.index if is_draft else 0)
         if number <= self._last:
+            return
+        if number in self._open and self._open[number].glimpsed(made):
             return
         if is_draft and request.index:
             self._ahead[name] = number, _candidate("draft", made)
@@ -141,15 +145,28 @@ class StepFolder:
 
 
 class _OpenStep:
-    """The candidates of a step that is not kept yet, and the ``rejects`` and ``target`` of its ``EscalateStep``."""
+    """The candidates of a step that is not kept yet, and the ``rejects`` and ``target`` of its ``EscalateStep``.
 
-    __slots__ = ("draft", "rejects", "target", "targets")
+    ``glimpsing`` is the author of a glimpse that is requested and not answered yet.
+    """
+
+    __slots__ = ("draft", "glimpse", "glimpsing", "rejects", "target", "targets")
 
     def __init__(self) -> None:
         self.draft: Candidate | None = None
         self.targets: dict[int, Candidate] = {}
         self.rejects = False
         self.target = ""
+        self.glimpsing: Author | None = None
+        self.glimpse: Glimpse | None = None
+
+    def glimpsed(self, made: events.CallGenerated) -> bool:
+        """Take ``made`` as the glimpse that the step waits for. Return False if it waits for none."""
+        author, self.glimpsing = self.glimpsing, None
+        if author is None:
+            return False
+        self.glimpse = Glimpse(author, made.confidence or 0.0, made.usage, made.seconds)
+        return True
 
     def rate(self, author: Author, index: int, rating: Rating) -> None:
         if author == "draft" and self.draft is not None:
@@ -177,9 +194,9 @@ class _OpenStep:
                     targets = tuple(same_score_for_same_text(draft, target) for target in targets)
                 return chosen_record(verdict, draft, targets)
             case events.StepRegeneratedEvent():
-                return regenerated_record(draft if self.rejects else None, targets)
+                return regenerated_record(draft if self.rejects else None, targets, self.glimpse)
             case events.StepDraftedEvent():
-                return StepRecord(candidates=(draft,) if draft else (), chosen=0)
+                return drafted_record(draft or _empty("draft"), self.glimpse)
 
 
 def _candidate(author: Author, made: events.CallGenerated, sample: int = 0, target: str = "") -> Candidate:

@@ -6,7 +6,7 @@ from arbiter.log.history import CallHistory, ProblemHistory
 from arbiter.protocols import events
 from arbiter.protocols.records import Model, Record
 
-_REQUESTS = events.DraftStepEvent | events.EscalateStepEvent
+_REQUESTS = events.GlimpseStepEvent | events.DraftStepEvent | events.EscalateStepEvent
 
 
 class StepTimes(Record, frozen=True):

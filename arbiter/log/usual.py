@@ -130,6 +130,8 @@ _ESCALATION = _message("escalate_step", "assembler", "escalator", _last)
 _REJECTED = _message("escalate_step", "router", "escalator", _last)
 _KINDS: dict[type[AnyPayload], Usual] = {
     events.StartProblemEvent: _message("start_problem", "ring", "assembler", _problem),
+    events.GlimpseStepEvent: _message("glimpse_step", "assembler", "drafter", _last),
+    events.StepGlimpsedEvent: _message("step_glimpsed", "drafter", "router", _same_step("glimpse_step")),
     events.DraftStepEvent: _message("draft_step", "assembler", "drafter", _last),
     events.EscalateStepEvent: _ESCALATION,
     events.StepDraftedEvent: _message("step_drafted", "drafter", "verifier", _same_step("draft_step")),

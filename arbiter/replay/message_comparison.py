@@ -13,6 +13,7 @@ from arbiter.protocols.events import Detail, Entry, Event
 from arbiter.protocols.records import Record
 
 _OUTCOMES = frozenset(get_args(events.Outcome))
+_WITH_CONTEXT = events.GlimpseStepEvent | events.DraftStepEvent | events.EscalateStepEvent
 
 
 class ComparedMessage(Record, frozen=True):
@@ -148,7 +149,7 @@ class MessageComparison:
             payload = msgspec.structs.replace(payload, seconds=0.0)
             if self._cut_short:
                 payload = msgspec.structs.replace(payload, steps=0, audited=0)
-        elif self._detail != "full" and isinstance(payload, events.DraftStepEvent | events.EscalateStepEvent):
+        elif self._detail != "full" and isinstance(payload, _WITH_CONTEXT):
             payload = msgspec.structs.replace(payload, context="")  # computed from texts that the log does not hold
         return entry.actor, entry.to, entry.cause, payload
 

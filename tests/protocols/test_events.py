@@ -19,6 +19,8 @@ ONE_OF_EACH: list[AnyPayload] = [
     events.StartProblemEvent(
         "q", {"type": "rsd"}, Limits(deadline=0.5), Sampling(0.5), "\n\n", 3, 0.5, (Step("given", "target"),)
     ),
+    events.GlimpseStepEvent("0123456789abcdef", "target"),
+    events.StepGlimpsedEvent(),
     events.DraftStepEvent("0123456789abcdef", 100),
     events.EscalateStepEvent("0123456789abcdef", 100, rejects=True),
     events.StepDraftedEvent(),

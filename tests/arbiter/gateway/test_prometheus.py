@@ -37,6 +37,7 @@ RUN_TYPES = (
     "judge",
     "trigger",
     "paced",
+    "glimpse",
 )
 
 

@@ -8,6 +8,7 @@ import anyio
 import msgspec
 import pytest
 
+from arbiter.actors.glimpses import GlimpsedEscalation
 from arbiter.actors.pacing import PacedConfidence, PacedJudge, PacedReward, PacedRouter
 from arbiter.actors.policies import (
     ConfidenceThreshold,
@@ -54,6 +55,8 @@ POLICIES: tuple[Policy, ...] = (
     PacedRouter(0.5, 2, "escalations", 4),
     PacedReward(0.5, 9),
     PacedJudge(0.5, 9),
+    GlimpsedEscalation(0.5),
+    GlimpsedEscalation(0.5, "target", budget=0.3),
     LearnedRouter(0.5, budget=0.3),
     RewardThreshold(0.5, budget=0.3),
 )
