@@ -9,7 +9,9 @@ from arbiter.actors.ring_setup import Models
 from arbiter.actors.seeds import step_seed
 from arbiter.actors.step_pieces import StreamedGenerator, can_stream
 from arbiter.protocols.errors import BackendError
-from arbiter.protocols.messages import Context, DraftStep, EscalateStep, GlimpseStep
+from arbiter.protocols.events import CallGenerated
+from arbiter.protocols.messages import Context, DraftStep, EscalateStep, GlimpseStep, Task
+from arbiter.protocols.model_traits import WritesBlocks
 from arbiter.protocols.ports import GenerationRequest, Generator, ModelHandle, Proposal, StreamsText
 from arbiter.protocols.records import Author, Candidate, Glimpse
 
@@ -67,6 +69,23 @@ class StepGenerator:
         """Return one candidate for ``context``, which is ``depth`` steps after the context of ``message``."""
         return await self._write(context, ModelRequest(self._actor, message, self._role, depth), 0)
 
+    def writes_blocks(self, task: Task) -> bool:
+        """Whether the model can write several steps of ``task`` in one request, each as in a request of its own."""
+        model = self._generator
+        can_write = isinstance(model, WritesBlocks) and model.writes_blocks
+        return can_write and task.can_verify and task.transcript.rules is None
+
+    async def block(self, message: DraftStep, steps: int) -> list[Candidate]:
+        """Return up to ``steps`` candidates from one request: for the context of ``message``, and for those after it.
+
+        ``writes_blocks`` must be True for its task.
+        """
+        assert isinstance(self._generator, WritesBlocks)  # noqa: S101 - see above
+        call = ModelRequest(self._actor, message, self._role, 0, self._target)
+        request = self._request(message.context, call, 0)
+        answer = await self._calls.generate_block(call, self._generator, self._limiter, request, steps)
+        return [self._candidate(answer.at(index), 0) for index in range(len(answer.following) + 1)]
+
     async def glimpse(self, message: GlimpseStep) -> Glimpse:
         """Return the first token of the step. Raises the model's error, and ``BackendError`` without its entropy."""
         call = ModelRequest(self._actor, message, self._role, 0, self._target)
@@ -89,6 +108,9 @@ class StepGenerator:
     ) -> Candidate:
         request = self._request(context, call, sample, proposal)
         answer = await self._calls.generate(call, self._for(context, call.is_ahead), self._limiter, request, gathering)
+        return self._candidate(answer, sample)
+
+    def _candidate(self, answer: CallGenerated, sample: int) -> Candidate:
         return Candidate(
             self._role,
             answer.text,

@@ -159,6 +159,11 @@ class CallId(msgspec.Struct, frozen=True):
         """Whether the request drafts ahead: its step is ``index`` steps after the step of its message."""
         return self.model == "draft" and self.index > 0
 
+    @property
+    def is_block(self) -> bool:
+        """Whether the request scores a block of drafts, which begins at the step of its message."""
+        return self.message.kind == "step_drafted" and self.index > 0
+
     def __str__(self) -> str:
         return call_id(str(self.message), self.model, self.index)
 

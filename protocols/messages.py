@@ -248,10 +248,14 @@ class EscalateStep(Message, frozen=True, tag="escalate_step"):
 
 
 class StepDrafted(Message, frozen=True, tag="step_drafted"):
-    """From the Drafter: the draft of the step, and the glimpse after which it was written, if any."""
+    """From the Drafter: the draft of the step, and the glimpse after which it was written, if any.
+
+    ``following`` are the drafts of the steps after it, each with its context, if they are to be scored together.
+    """
 
     draft: Candidate
     glimpse: Glimpse | None = None
+    following: tuple[tuple[Context, Candidate], ...] = ()
 
     event_type = StepDraftedEvent
 

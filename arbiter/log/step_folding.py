@@ -53,7 +53,8 @@ class StepFolder:
         self._samples = samples
         self._last = -1
         self._open: dict[int, _OpenStep] = {}
-        self._ahead: dict[str, tuple[int, Candidate]] = {}
+        self._ahead: dict[tuple[str, int], tuple[int, Candidate]] = {}
+        self._blocks: dict[str, events.CallScored] = {}
         self._requested: dict[str, events.CallStarted] = {}
 
     def add(self, event: Event, call: CallId | None = None) -> FoldedStep | None:
@@ -74,8 +75,10 @@ class StepFolder:
                 self._step(event.step or 0).glimpsing = author
             case events.EscalateStepEvent(rejects=rejects, target=target):
                 self._escalated(event, rejects, target)
-            case events.Predrafted():
-                self._reused(event, event.payload.call)
+            case events.Predrafted(call=name, index=index):
+                self._reused(event, name, index)
+            case events.Prescored(call=name, index=index):
+                self._prescored(event, name, index)
             case _:
                 pass
         return None
@@ -102,8 +105,10 @@ class StepFolder:
             return
         if number in self._open and self._open[number].glimpsed(made):
             return
+        for index in range(1, len(made.following) + 1):
+            self._ahead[name, index] = number + index, _candidate("draft", made.at(index))
         if is_draft and request.index:
-            self._ahead[name] = number, _candidate("draft", made)
+            self._ahead[name, 0] = number, _candidate("draft", made)
         elif is_draft:
             self._step(number).draft = _candidate("draft", made)
         else:
@@ -112,15 +117,22 @@ class StepFolder:
             step.targets[request.index] = _candidate("target", made, request.index % self._samples, target)
 
     def _scored(self, event: Event, call: CallId, score: events.CallScored) -> None:
+        if call.is_block:
+            self._blocks = {event.cause or "": score}
+            return
         step = self._open.get(event.step or 0)
         if step is not None and call.model != "audit":
-            rating = Rating(score.value, score.usage, score.seconds, score.estimates)
-            step.rate("draft" if call.message.kind == "step_drafted" else "target", call.index, rating)
+            step.rate("draft" if call.message.kind == "step_drafted" else "target", call.index, _rating(score))
 
-    def _reused(self, event: Event, call: str) -> None:
-        _, draft = self._ahead.pop(call, (0, None))
+    def _reused(self, event: Event, call: str, index: int) -> None:
+        _, draft = self._ahead.pop((call, index), (0, None))
         if draft is not None:
             self._step(event.step or 0).draft = draft
+
+    def _prescored(self, event: Event, call: str, index: int) -> None:
+        score = self._blocks.get(call)
+        if score is not None and index <= len(score.following):
+            self._step(event.step or 0).rate("draft", 0, _rating(score.at(index)))
 
     def _escalated(self, event: Event, rejects: bool, target: str) -> None:
         step = self._step(event.step or 0)
@@ -197,6 +209,10 @@ class _OpenStep:
                 return regenerated_record(draft if self.rejects else None, targets, self.glimpse)
             case events.StepDraftedEvent():
                 return drafted_record(draft or _empty("draft"), self.glimpse)
+
+
+def _rating(score: events.CallScored) -> Rating:
+    return Rating(score.value, score.usage, score.seconds, score.estimates)
 
 
 def _candidate(author: Author, made: events.CallGenerated, sample: int = 0, target: str = "") -> Candidate:

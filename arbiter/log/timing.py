@@ -67,7 +67,8 @@ def seconds_waited(problem: ProblemHistory, call: CallHistory) -> float:
 
 def _waited_for_ahead(problem: ProblemHistory, step: int) -> float:
     """Return the seconds from the message that requested a step until its draft, begun ahead, was available."""
-    used = (event for event in problem.reused.values() if event.step == step and event.cause in problem.messages)
+    drafts = (event for event in problem.reused.values() if isinstance(event.payload, events.Predrafted))
+    used = (event for event in drafts if event.step == step and event.cause in problem.messages)
     return sum(event.mono - problem.messages[event.cause or ""].mono for event in used)
 
 
