@@ -147,8 +147,9 @@ def _opening(model: Generator, effort: Effort | None) -> ThoughtOpening | None:
 
 
 class RingSettings(msgspec.Struct, frozen=True):
-    """Options for drafting ahead and verified escalation; see ``open_ring``."""
+    """Options for drafting ahead, verified escalation and blocks; see ``open_ring``."""
 
     lookahead: int | None
     verify: Verify
     salvage: bool
+    block: int = 1

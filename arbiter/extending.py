@@ -10,6 +10,7 @@
 
 from arbiter.actors.actor import Actor, ActorContext, ConcurrentActor, SequentialActor
 from arbiter.actors.factories import ActorFactories
+from arbiter.actors.glimpses import GlimpsedEscalation
 from arbiter.actors.mailboxes import Inbox
 from arbiter.actors.pacing import PacedConfidence, PacedJudge, PacedReward, PacedRouter
 from arbiter.actors.policies import (
@@ -45,10 +46,12 @@ from arbiter.protocols.messages import (
     DraftStep,
     EscalateStep,
     EscalatorMail,
+    GlimpseStep,
     RouterMail,
     StepAccepted,
     StepAudited,
     StepDrafted,
+    StepGlimpsed,
     StepRegenerated,
     StepScored,
     Task,
@@ -71,6 +74,7 @@ from arbiter.protocols.records import (
     Author,
     Candidate,
     ConfidenceMetric,
+    Glimpse,
     Judgement,
     Limits,
     Rating,
@@ -112,6 +116,9 @@ __all__ = [
     "Generation",
     "GenerationRequest",
     "Generator",
+    "Glimpse",
+    "GlimpseStep",
+    "GlimpsedEscalation",
     "Inbox",
     "JudgeGrader",
     "JudgeThreshold",
@@ -147,6 +154,7 @@ __all__ = [
     "StepAccepted",
     "StepAudited",
     "StepDrafted",
+    "StepGlimpsed",
     "StepRegenerated",
     "StepScored",
     "StopReason",

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Literal, Protocol, runtime_checkable
 
-from arbiter.protocols.records import (
-    Record,
-    Transcript,
-)
+import msgspec
+
+from arbiter.protocols.ports import Generation, GenerationRequest, Score, ScoreRequest
+from arbiter.protocols.records import Record, Step, Transcript
 from arbiter.protocols.tools import Effort
 
 
@@ -117,4 +117,42 @@ class TakesEfforts(Protocol):
     @property
     def efforts(self) -> Mapping[Effort, bool] | None:
         """The efforts that can be requested, and whether the prompt then opens a thought; None if it is not known."""
+        ...
+
+
+@runtime_checkable
+class WritesBlocks(Protocol):
+    """A ``Generator`` that may be able to write several steps in one request."""
+
+    @property
+    def writes_blocks(self) -> bool:
+        """Whether it can."""
+        ...
+
+    async def generate_block(self, request: GenerationRequest, steps: int) -> tuple[Generation, ...]:
+        """Write from one step to ``steps`` of them, at temperature 0 and without rules of the answer.
+
+        Each is what ``generate`` would write after the ones before it, with the limit ``max_tokens`` of the request.
+        The first one has the tokens of the prompt. None follows one that ends the answer, or that a limit cut.
+        Cancelling and errors are as for ``generate``.
+        """
+        ...
+
+
+def next_request(request: GenerationRequest, written: Generation) -> GenerationRequest:
+    """Return the request for the step after ``written``, which the draft model wrote, in the same block."""
+    transcript = request.transcript.extended(Step(written.text, request.author))
+    return msgspec.structs.replace(request, step=request.step + 1, transcript=transcript)
+
+
+@runtime_checkable
+class ScoresBlocks(Protocol):
+    """A ``Scorer`` that can score several candidates in one request."""
+
+    async def score_block(self, requests: tuple[ScoreRequest, ...]) -> tuple[Score, ...]:
+        """Return the score of each request, in order. The first one has the tokens of all.
+
+        Each request continues the one before it by one step. Each score is what ``score`` would return. Cancelling and
+        errors are as for ``score``.
+        """
         ...

@@ -299,17 +299,32 @@ class Target(Record, frozen=True):
     cost: float = 1.0
 
 
+class Glimpse(Record, frozen=True):
+    """The first token of a step, which ``author`` wrote so that a policy can decide who writes the step.
+
+    ``confidence`` in (0, 1] is exp(−H), where H is the entropy in nats of the token's distribution. ``usage`` and
+    ``seconds`` are the tokens of its request and the time that it took. The token itself is not used.
+    """
+
+    author: Author
+    confidence: float
+    usage: Usage
+    seconds: float
+
+
 class StepRecord(Record, frozen=True):
     """What happened at one step: all candidates, which one was kept, and why.
 
     ``chosen`` is the index of the kept candidate in ``candidates``. ``verdict`` is None if no policy decided (the
-    one-model baselines). ``audit`` is set if the step was audited.
+    one-model baselines). ``audit`` is set if the step was audited, and ``glimpse`` if the policy decided before the
+    step was written. A step that was escalated after a glimpse has no draft.
     """
 
     candidates: tuple[Candidate, ...]
     chosen: int
     verdict: Verdict | None = None
     audit: AuditScores | None = None
+    glimpse: Glimpse | None = None
 
     @property
     def kept(self) -> Candidate:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import anyio
 
+from arbiter.protocols.model_traits import next_request
 from arbiter.protocols.ports import Generation, GenerationRequest, Say, Score, ScoreRequest
 from arbiter.protocols.records import Usage
 
@@ -49,6 +50,8 @@ class ScriptedGenerator(_Scripted):
 
     ``texts(request)`` are the texts so far that it passes on if its text is wanted while it writes. Each of them, and
     the whole step, takes an equal part of the duration.
+
+    With ``writes_blocks`` it writes several steps in one request, which takes the duration of all of them.
     """
 
     def __init__(
@@ -56,8 +59,10 @@ class ScriptedGenerator(_Scripted):
         script: Callable[[GenerationRequest], Generation | str],
         seconds: Seconds = 0.0,
         texts: Callable[[GenerationRequest], Sequence[str]] = _no_texts,
+        writes_blocks: bool = False,
     ) -> None:
         super().__init__(seconds)
+        self.writes_blocks = writes_blocks
         self._script = script
         self._texts = texts
 
@@ -76,6 +81,18 @@ class ScriptedGenerator(_Scripted):
             await self._take_time(request, 1 / (len(texts) + 1))
             return self._answer(request)
 
+    async def generate_block(self, request: GenerationRequest, steps: int) -> tuple[Generation, ...]:
+        """Answer as ``generate`` would for each of the steps after one another."""
+        with self._counted():
+            written: list[Generation] = []
+            for _ in range(steps):
+                await self._take_time(request)
+                written.append(self._answer(request))
+                if written[-1].stop_reason != "separator":
+                    break
+                request = next_request(request, written[-1])
+            return tuple(written)
+
     def _answer(self, request: GenerationRequest) -> Generation:
         answer = self._script(request)
         if isinstance(answer, Generation):
@@ -93,6 +110,15 @@ class ScriptedScorer(_Scripted):
     async def score(self, request: ScoreRequest) -> Score:
         with self._counted():
             await self._take_time(request)
-            value = self._script(request)
+            return self._score(request)
+
+    async def score_block(self, requests: tuple[ScoreRequest, ...]) -> tuple[Score, ...]:
+        """Score the candidates in one call, which takes as long as that of the first one."""
+        with self._counted():
+            await self._take_time(requests[0])
+            return tuple(map(self._score, requests))
+
+    def _score(self, request: ScoreRequest) -> Score:
+        value = self._script(request)
         usage = Usage(prompt_tokens=len(request.candidate.split()))
         return Score(max(value), usage, estimates=value) if isinstance(value, tuple) else Score(value, usage)

@@ -19,6 +19,7 @@ _NEEDED: dict[RunType, tuple[Role, ...]] = {
     "confidence": ("draft", "target"),
     "trigger": ("draft", "target"),
     "paced": ("draft", "target"),
+    "glimpse": ("draft", "target"),
     "random": ("draft", "target"),
     "router": ("draft", "target", "router"),
     "rsd": ("draft", "target", "prm"),

@@ -31,7 +31,7 @@ from arbiter.config.config_files import built_in as built_in
 from arbiter.config.config_paths import with_absolute_paths
 from arbiter.config.key_errors import describe
 from arbiter.config.model_tables import InProcessTable, ModelTables, RouterTable
-from arbiter.config.policy_tables import PacingTable, TriggerTable
+from arbiter.config.policy_tables import GlimpseTable, PacingTable, TriggerTable
 from arbiter.config.run_tables import (
     BUDGETED,
     NO_BUDGET,
@@ -107,7 +107,9 @@ class Config(ConfigTable, frozen=True):
     ``trigger`` and ``paced``, and for ``generate`` with a draft in process. Otherwise no confidence is measured.
     """
     budget: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
-    """The share of drafted steps that may be escalated; only for ``router``, ``rsd``, ``confidence`` and ``judge``.
+    """The share of decided steps that may be escalated.
+
+    Only for ``router``, ``rsd``, ``confidence``, ``judge`` and ``glimpse``.
 
     The configured threshold is then only the initial one. It moves during the run to keep the share of escalations
     near the budget.
@@ -125,6 +127,8 @@ class Config(ConfigTable, frozen=True):
     """The triggers of the run type ``trigger``."""
     pacing: PacingTable = PacingTable()
     """The allowance of each problem, for the run type ``paced``."""
+    glimpse: GlimpseTable = GlimpseTable()
+    """The first token that decides, for the run type ``glimpse``."""
     limits: LimitsTable = LimitsTable()
     """When a problem ends at the latest, and how many problems run concurrently."""
     data: DataTable = DataTable()
@@ -199,6 +203,8 @@ class Config(ConfigTable, frozen=True):
             )
         if self.run_type == "trigger":
             self.trigger.check(source, self.log.record)
+        if self.run_type == "glimpse":
+            self.glimpse.check(source, self.lookahead)
         self.log.check(source, self.run_type)
 
     def policy(self) -> Policy:
@@ -223,6 +229,8 @@ class Config(ConfigTable, frozen=True):
                 return self.trigger.policy(self.thresholds.trigger, self.confidence_metric or "mean")
             case "paced":
                 return self.pacing.policy(self.thresholds.paced, self.confidence_metric or "mean")
+            case "glimpse":
+                return self.glimpse.policy(self.thresholds.glimpse, self.budget)
             case "draft":
                 return DraftOnly()
             case "target":

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from arbiter.actors.glimpses import GlimpsedEscalation
 from arbiter.actors.pacing import (
     AllowanceUnit,
     PacedConfidence,
@@ -16,12 +17,12 @@ from arbiter.actors.triggers import TriggeredEscalation
 from arbiter.config.base import ConfigTable, Count
 from arbiter.config.run_tables import RunType
 from arbiter.protocols.errors import ConfigError
-from arbiter.protocols.records import ConfidenceMetric
+from arbiter.protocols.records import Author, ConfidenceMetric
 
 HESITATION = ("wait", "hmm", "hold on", "alternatively")
 """Words with which reasoning models begin to doubt what they wrote."""
 
-TABLES: dict[RunType, str] = {"trigger": "trigger.", "paced": "pacing."}
+TABLES: dict[RunType, str] = {"trigger": "trigger.", "paced": "pacing.", "glimpse": "glimpse."}
 """How the keys of the tables here begin, by the only run type that reads them."""
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -53,6 +54,25 @@ class TriggerTable(ConfigTable, frozen=True):
     def policy(self, threshold: float, confidence: ConfidenceMetric) -> TriggeredEscalation:
         """Return the policy with these triggers."""
         return TriggeredEscalation(threshold, self.first, self.unsure, self.words, self.consecutive, confidence)
+
+
+class GlimpseTable(ConfigTable, frozen=True):
+    """The token by which the run type ``glimpse`` decides. [Glimpses](../explanation/glimpses.md) has the rule."""
+
+    model: Author = "draft"
+    """The model that writes the first token of each step, with log-probabilities: ``draft`` or ``target``."""
+
+    def check(self, source: str, lookahead: int | str) -> None:
+        """Raise ``ConfigError`` naming ``source`` if steps would be drafted before the glimpse of them."""
+        if lookahead != 0:
+            raise ConfigError(
+                f"{source}: lookahead drafts steps ahead, and the run type 'glimpse' decides before a step is drafted: "
+                "leave lookahead (--lookahead) out"
+            )
+
+    def policy(self, threshold: float, budget: float | None) -> GlimpsedEscalation:
+        """Return the policy that decides by this token."""
+        return GlimpsedEscalation(threshold, self.model, budget)
 
 
 class PacingTable(ConfigTable, frozen=True):

@@ -10,9 +10,20 @@ from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.events import Detail
 
 RunType = Literal[
-    "rsd", "oracle", "router", "generate", "draft", "target", "random", "confidence", "judge", "trigger", "paced"
+    "rsd",
+    "oracle",
+    "router",
+    "generate",
+    "draft",
+    "target",
+    "random",
+    "confidence",
+    "judge",
+    "trigger",
+    "paced",
+    "glimpse",
 ]
-BUDGETED: tuple[RunType, ...] = ("router", "rsd", "confidence", "judge")
+BUDGETED: tuple[RunType, ...] = ("router", "rsd", "confidence", "judge", "glimpse")
 """The run types whose threshold a budget can move."""
 
 NO_BUDGET: dict[RunType, str] = {
@@ -73,6 +84,8 @@ class Thresholds(ConfigTable, frozen=True):
     """Escalate a draft whose confidence > τ: it is overconfident. The other triggers are in ``[trigger]``."""
     paced: Share = 0.5
     """Escalate a draft whose risk > τ while the problem is on plan (``[pacing]``)."""
+    glimpse: Share = 0.5
+    """Have the draft write the step if the confidence of its first token ≥ τ (``[glimpse]``)."""
 
 
 class SamplingTable(ConfigTable, frozen=True):

@@ -36,6 +36,8 @@ Watch = Callable[[Event], None]
 
 _CARRIED = frozenset(
     {
+        events.GlimpseStepEvent,
+        events.StepGlimpsedEvent,
         events.DraftStepEvent,
         events.EscalateStepEvent,
         events.StepDraftedEvent,

@@ -11,6 +11,7 @@ from arbiter.protocols.records import Judgement, Solution, Step, Turn
 from arbiter.protocols.tools import AnswerRules, ToolCall
 
 _NOT_DECISIONS = (
+    events.StepGlimpsedEvent,
     events.DraftStepEvent,
     events.StepScoredEvent,
     events.AuditStepEvent,
@@ -94,7 +95,14 @@ def _without_text(payload: events.AnyPayload) -> events.AnyPayload:
         case events.CallGenerated(text=text, calls=calls, valid=valid, violation=violation):
             hidden_calls = _hidden_calls(calls, bool(valid))
             # a digest of so short a text as that of a token would be no secret
-            return replace(payload, text=redacted(text), calls=hidden_calls, violation=_hidden(violation), tokens=None)
+            return replace(
+                payload,
+                text=redacted(text),
+                calls=hidden_calls,
+                violation=_hidden(violation),
+                tokens=None,
+                following=tuple(replace(step, text=redacted(step.text)) for step in payload.following),
+            )
         case events.Graded(judgement=judgement):
             hidden_judgement = judgement and judgement_without_text(judgement)
             return replace(payload, answer=None, reason=None, reference=None, judgement=hidden_judgement)

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from arbiter.actors.glimpses import GlimpsedEscalation
 from arbiter.actors.pacing import PacedConfidence, PacedJudge, PacedReward, PacedRouter
 from arbiter.actors.policies import (
     ConfidenceThreshold,
@@ -35,6 +36,7 @@ AnyPolicy = (
     | PacedRouter
     | PacedReward
     | PacedJudge
+    | GlimpsedEscalation
 )
 
 

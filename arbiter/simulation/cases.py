@@ -56,6 +56,6 @@ class CasePlan:
 
 def _at(config: Config, acceptance: float) -> Config:
     """Return ``config`` with the threshold at which the synthetic scores accept the share ``acceptance``."""
-    thresholds = {"rsd": 0.5, "router": 0.5, "confidence": 0.5, "judge": 0.5, "oracle": 0.0, "random": 1 - acceptance}
-    threshold = thresholds.get(config.run_type)
+    halves = dict.fromkeys(("rsd", "router", "confidence", "judge", "glimpse"), 0.5)
+    threshold = {**halves, "oracle": 0.0, "random": 1 - acceptance}.get(config.run_type)
     return config if threshold is None else config.with_threshold(threshold)

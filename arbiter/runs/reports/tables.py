@@ -19,6 +19,7 @@ _ORDER: tuple[RunType, ...] = (
     "confidence",
     "trigger",
     "paced",
+    "glimpse",
     "judge",
     "rsd",
     "router",

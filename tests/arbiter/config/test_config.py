@@ -12,6 +12,7 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arbiter.actors.glimpses import GlimpsedEscalation
 from arbiter.actors.pacing import PacedConfidence, PacedJudge, PacedReward, PacedRouter
 from arbiter.actors.policies import (
     ConfidenceThreshold,
@@ -241,6 +242,7 @@ def test_a_threshold_out_of_range_names_the_option_and_the_key(a_config: Configs
         ("judge", JudgeThreshold(0.6)),
         ("trigger", TriggeredEscalation(0.7, 1, 0.0, ("wait", "hmm", "hold on", "alternatively"))),
         ("paced", PacedConfidence(0.8, 200)),
+        ("glimpse", GlimpsedEscalation(0.9)),
         ("generate", GenerateRows("mean")),
         ("draft", DraftOnly()),
         ("target", TargetOnly()),
@@ -250,7 +252,7 @@ def test_each_run_type_has_its_policy_with_its_own_threshold(
     a_config: Configs, run_type: RunType, policy: Policy
 ) -> None:
     thresholds = {"rsd": 0.1, "router": 0.2, "oracle": 0.3, "random": 0.4, "confidence": 0.5, "judge": 0.6}
-    thresholds |= {"trigger": 0.7, "paced": 0.8}
+    thresholds |= {"trigger": 0.7, "paced": 0.8, "glimpse": 0.9}
     assert a_config(run_type=run_type, thresholds=thresholds).policy() == policy
 
 
@@ -309,6 +311,27 @@ def test_an_allowance_that_cannot_work_is_refused_by_its_key(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         a_config(run_type="paced", **keys)
+
+
+def test_the_configured_model_glimpses_and_a_budget_moves_the_threshold(a_config: Configs) -> None:
+    config = a_config(run_type="glimpse", glimpse={"model": "target"}, budget=0.2)
+    assert config.policy() == GlimpsedEscalation(0.5, "target", 0.2)
+    assert config.confidence_metric is None
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"glimpse": {"model": "prm"}}, r"glimpse\.model: Invalid enum value 'prm'"),
+        ({"lookahead": 2}, "decides before a step is drafted: leave lookahead"),
+        ({"lookahead": "auto"}, "decides before a step is drafted: leave lookahead"),
+    ],
+)
+def test_a_glimpse_that_cannot_work_is_refused_by_its_key(
+    a_config: Configs, keys: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        a_config(run_type="glimpse", **keys)
 
 
 def test_an_override_keeps_the_other_keys_of_its_table(a_config: Configs) -> None:

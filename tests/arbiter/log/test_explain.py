@@ -14,6 +14,7 @@ from arbiter.protocols.records import (
     Author,
     Candidate,
     FinishReason,
+    Glimpse,
     Limits,
     Rating,
     Sampling,
@@ -36,6 +37,11 @@ def step(verdict: Verdict | None, draft: float | None, target: float | None = No
 def sure(verdict: Verdict, confidence: float) -> StepRecord:
     draft = Candidate("draft", "text", "separator", Usage(), 0.0, confidence=confidence)
     return StepRecord((draft, scored("target", None)), 0, verdict)
+
+
+def glimpsed(verdict: Verdict, confidence: float) -> StepRecord:
+    only = scored("draft" if verdict == "keep_draft" else "target", None)
+    return StepRecord((only,), 0, verdict, glimpse=Glimpse("draft", confidence, Usage(), 0.0))
 
 
 def hesitant(verdict: Verdict | None, confidence: float = 0.5) -> StepRecord:
@@ -104,6 +110,8 @@ def test_other_policies_have_no_description_by_history() -> None:
         (step("keep_draft", 0.75), "judge", 0.7, "kept: rating = 0.75 ≥ τ = 0.7"),
         (sure("escalate", 0.25), "confidence", 0.8, "escalated: confidence = 0.25 < τ = 0.8"),
         (sure("keep_draft", 0.9), "confidence", 0.8, "kept: confidence = 0.9 ≥ τ = 0.8"),
+        (glimpsed("escalate", 0.25), "glimpse", 0.8, "escalated: confidence in the first token = 0.25 < τ = 0.8"),
+        (glimpsed("keep_draft", 0.9), "glimpse", 0.8, "kept: confidence in the first token = 0.9 ≥ τ = 0.8"),
         (step("escalate", None), "random", 0.3, "escalated at random (escalation probability 0.3)"),
         (step("keep_draft", None), "random", 0.3, "kept at random (escalation probability 0.3)"),
         (step(None, None), "draft", None, "only candidate"),

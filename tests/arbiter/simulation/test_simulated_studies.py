@@ -60,6 +60,7 @@ def test_every_run_type_asks_its_models_alone(a_config: Configure, run_type: Run
         "random": {"draft", "target"},
         "router": {"draft", "target", "router"},
         "confidence": {"draft", "target"},
+        "glimpse": {"draft", "target"},
         "judge": {"draft", "target", "judge"},
     }
     assert set(found.servers) == called.get(run_type, {"draft", "target", "prm"})

@@ -48,6 +48,7 @@ SEQUENTIAL: tuple[RunType, ...] = (
     "judge",
     "trigger",
     "paced",
+    "glimpse",
 )
 ALL: tuple[RunType, ...] = (*SEQUENTIAL, "oracle", "generate")
 
