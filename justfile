@@ -187,6 +187,11 @@ llama-env:
     python3 -m venv .llama-cpp
     .llama-cpp/bin/python -m pip install --quiet --no-deps -r tests/servers/environments/llama-cpp.txt
 
+# Make the environment of llama.cpp's own server, in .llama-server (150 MB; nothing is built).
+llama-server-env:
+    python3 -m venv .llama-server
+    .llama-server/bin/python -m pip install --quiet --no-deps -r tests/servers/environments/llama-server.txt
+
 # Make the environment of the transformers server, in .tserve (1 GB).
 tserve-env:
     python3 -m venv .tserve

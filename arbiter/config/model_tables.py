@@ -179,8 +179,8 @@ class ServedTable(ModelTable, frozen=True, kw_only=True, tag="http"):
     If none of them is set, one request at the start shows whether the server of a draft or target is sglang. If it
     stops decoding to read prompts, escalations gather (see ``gather``), and
     [slots are granted in groups](scores-and-engines.md#slots-in-groups). The engine also decides what shows that an
-    answer ended. With ``llama.cpp``, requests switch off the sampling penalties that its server has
-    by default.
+    answer ended. With ``llama.cpp``, requests switch off the penalty and the limits of sampling that
+    its servers have by default.
     """
     server: ServerTable | None = None
     """How ``arbiter up`` starts the server. Not set: ``arbiter up`` does not start it."""

@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 from arbiter.structured.partial_marks import settled
 
-_OPEN_THOUGHT, CLOSE_THOUGHT = "<think>", "</think>"
+_OPEN_THOUGHT, CLOSE_THOUGHT = THOUGHT_MARKS = "<think>", "</think>"
 
 
 def text_after_thought(text: str, in_thought: bool = False) -> str | None:

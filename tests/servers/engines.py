@@ -154,6 +154,26 @@ LLAMA_CPP = Engine(
 )
 
 
+def _of_llama_server(_: str, file: Path, port: int) -> list[str]:
+    return [str(Path(__file__).parent / "llama_server.py"), str(file), str(port)]
+
+
+LLAMA_SERVER = Engine(
+    name="llama.cpp's own server",
+    distribution="xllamacpp",
+    recipe="llama-server-env",
+    folder=".llama-server",
+    variable="ARBITER_LLAMA_SERVER_PYTHON",
+    models=(WRITER, "draft"),
+    arguments=_of_llama_server,
+    environment={},
+    ready="/health",
+    named=lambda file: file.stem,
+    converts=_to_gguf,
+    metrics=Metrics("llamacpp:requests_processing", "llamacpp:tokens_predicted_total"),
+)
+
+
 def _of_transformers(batching: bool) -> Callable[[str, Path, int], list[str]]:
     def arguments(_: str, folder: Path, port: int) -> list[str]:
         options = ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu", "--dtype", "float32"]

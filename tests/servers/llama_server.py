@@ -1,6 +1,7 @@
-"""Run llama.cpp's own HTTP server, which the package ``xllamacpp`` contains: ``python llama_server.py FILE PORT``.
+"""Run llama.cpp's own HTTP server, which the package ``xllamacpp`` contains.
 
-Runs in the environment of that package, until it is stopped.
+Call it as ``python llama_server.py FILE PORT [TEMPLATE]`` in the environment of that package. It runs until it is
+stopped. ``TEMPLATE`` is the file of a chat template.
 """
 
 # pyright: reportMissingImports=false, reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -16,7 +17,7 @@ import xllamacpp
 _CONTEXT, _AT_ONCE = 8192, 4
 
 
-def serve(file: Path, port: int) -> None:
+def serve(file: Path, port: int, template: Path | None = None) -> None:
     """Serve the model in the GGUF ``file`` on 127.0.0.1, at most ``_AT_ONCE`` requests at a time."""
     params: Any = xllamacpp.CommonParams()
     params.model.path = str(file)
@@ -29,10 +30,12 @@ def serve(file: Path, port: int) -> None:
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     params.endpoint_metrics = True
     params.warmup = False
+    if template is not None:
+        params.chat_template = template.read_text(encoding="utf-8")
     server = xllamacpp.Server(params)
     print(server.listening_address, flush=True)  # noqa: T201 - for the log
     signal.pause()
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]), int(sys.argv[2]))
+    serve(Path(sys.argv[1]), int(sys.argv[2]), *map(Path, sys.argv[3:]))

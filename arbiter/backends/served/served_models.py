@@ -33,7 +33,7 @@ from arbiter.backends.served.transport import (
 from arbiter.backends.served.verification import VerificationSettings, VerifyingGenerator
 from arbiter.backends.token_texts import TransformersTokenTexts, refuse_special_marks
 from arbiter.backends.tokenizers import end_tokens, read_tokenizer
-from arbiter.config.model_tables import Engine, HostedTable, ServedTable, is_chat
+from arbiter.config.model_tables import Engine, HostedTable, ServedEngine, ServedTable, is_chat
 from arbiter.protocols.errors import BackendError, ConfigError
 from arbiter.protocols.ports import GenerationRequest, Generator, Proposal, Scorer, ScoreRequest
 from arbiter.protocols.records import Transcript
@@ -93,6 +93,7 @@ async def open_served_generator(
         if is_chat(table):
             found = await _try_request(name, find_continuation(transport, table.model, separator))
             chats = ChatRequests(transport, template, found)
+        signs = await end_signs(name, table, listed.owned_by if listed else None)
         generator = ServedGenerator(
             transport,
             table.model,
@@ -100,9 +101,9 @@ async def open_served_generator(
             greedily,
             table.priority,
             isinstance(table, HostedTable),
-            _required_fields(table),
+            _required_fields(signs.engine),
             memory,
-            await end_signs(name, table, listed.owned_by if listed else None),
+            signs,
             listed.max_model_len if listed else None,
             chats,
             prompt_form(texts),
@@ -233,9 +234,9 @@ async def model_info(transport: Transport) -> ModelInfo | None:
         return None
 
 
-def _required_fields(table: ServedTable) -> dict[str, float]:
-    """Return the fields for the model's own distribution: the defaults of llama.cpp's server change it."""
-    return {"repeat_penalty": 1.0, "min_p": 0.0} if table.named_engine == "llama.cpp" else {}
+def _required_fields(engine: ServedEngine | None) -> dict[str, float]:
+    """Return the fields for the model's own distribution: the defaults of llama.cpp's servers change it."""
+    return {"repeat_penalty": 1.0, "min_p": 0.0, "top_k": 0} if engine == "llama.cpp" else {}
 
 
 async def _refuse_reward_server(name: str, table: ServedTable, transport: Transport) -> None:
