@@ -70,9 +70,9 @@ class StreamMetrics:
             text = "Streamed answers by whether they met serve.slo; the rate of those that did is the goodput"
             self._kept = cache(Counter("arbiter_slo_answers", text, ["outcome"], registry=registry).labels)
 
-    def begun(self, task: Task, stream: StreamUnit, times: StreamTimes) -> None:
+    def begun(self, task: Task, stream: StreamUnit, seconds: float) -> None:
         """Observe the time of the first text."""
-        self._first(_run_type(task), stream).observe(times.first)
+        self._first(_run_type(task), stream).observe(seconds)
 
     def ended(self, task: Task, stream: StreamUnit, times: StreamTimes, tokens: int) -> None:
         """Observe the other times of an answer that has ended, which has ``tokens``."""

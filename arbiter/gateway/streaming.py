@@ -128,7 +128,7 @@ class AnswerStream:
         now = anyio.current_time() - self._started
         times.add(part.text, now, has_calls=has_calls, has_ended=solution is not None)
         if times.first is not None and not has_begun:
-            metrics.begun(self._task, unit, times)
+            metrics.begun(self._task, unit, times.first)
         if solution is not None:
             tokens = sum(step.kept.usage.completion_tokens for step in solution.steps)
             metrics.ended(self._task, unit, times, tokens)

@@ -16,6 +16,9 @@ from tests.servers.starting import Launch, free_ports, started
 from tests.watching.viewers import ROOT, interpreter
 
 REQUESTS = 6
+TOKENIZER = ROOT / "arbiter/pocket/models/target"
+"""The own tokenizer of AIPerf, ``builtin``, is downloaded."""
+
 HOUR, NANOSECOND = 3600.0, 1e-9
 
 
@@ -30,11 +33,13 @@ def aiperf() -> Path:
 
 def profile(aiperf: Path, url: str, folder: Path, *, goodput: str) -> dict[str, Any]:
     """Let AIPerf send streamed chats, and return its results."""
-    arguments = ["--url", url, "--model", "arbiter", "--endpoint-type", "chat", "--streaming", "--tokenizer", "builtin"]
-    load = ["--request-count", str(REQUESTS), "--concurrency", "2", "--num-dataset-entries", "3", "--isl", "20"]
+    questions = folder / "questions.jsonl"
+    questions.write_text("".join(json.dumps({"text": f"Compute ({n}+30)*7."}) + "\n" for n in range(REQUESTS)))
+    arguments = ["--url", url, "--model", "arbiter", "--endpoint-type", "chat", "--streaming"]
+    asked = ["--input-file", str(questions), "--custom-dataset-type", "single_turn", "--tokenizer", str(TOKENIZER)]
+    load = ["--request-count", str(REQUESTS), "--concurrency", "2", "--request-timeout-seconds", "600"]
     written = ["--ui", "none", "--output-artifact-dir", str(folder), "--goodput", goodput]
-    limit = ["--extra-inputs", "max_tokens:64", "--request-timeout-seconds", "600"]
-    command = [str(aiperf), "profile", *arguments, *load, *written, *limit]
+    command = [str(aiperf), "profile", *arguments, *asked, *load, *written]
     subprocess.run(command, check=True, cwd=folder, timeout=1200)
     [results] = folder.rglob("profile_export_aiperf.json")
     return json.loads(results.read_text())

@@ -1,6 +1,6 @@
 """The times of streamed answers are those of programs that measure servers, and so is the goodput."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import httpx2
@@ -33,10 +33,12 @@ def written(request: GenerationRequest) -> Generation:
     return Generation(TEXTS[request.step], "end" if request.step == 2 else "separator", Usage(10, 4))
 
 
-def measured(in_virtual_time: InVirtualTime, *questions: str, stream: bool = True, **slo: float) -> dict[str, float]:
+def measured(
+    in_virtual_time: InVirtualTime, *questions: str, stream: bool = True, slo: Mapping[str, float] | None = None
+) -> dict[str, float]:
     """The metrics after answers to ``questions``, by their names and labels."""
     model = ModelHandle[Generator](ScriptedGenerator(written, 1.0), 10)
-    tables: dict[str, Any] = {"models": {}, "run_type": "target", "serve": {"reasoning": "separate", "slo": slo}}
+    tables: dict[str, Any] = {"models": {}, "run_type": "target", "serve": {"reasoning": "separate", "slo": slo or {}}}
     arbiter = Arbiter(parse(tables, "test"), models=Models(draft=None, target=model))
     gateway = Gateway(arbiter)
     found: dict[str, float] = {}
@@ -74,7 +76,7 @@ def test_the_time_between_tokens_is_that_after_the_first_token(in_virtual_time: 
 
 
 def test_an_answer_that_is_not_streamed_has_no_times(in_virtual_time: InVirtualTime) -> None:
-    metrics = measured(in_virtual_time, "q", stream=False, latency=1.0)
+    metrics = measured(in_virtual_time, "q", stream=False, slo={"latency": 1.0})
     names = ("first_chunk", "first_output", "inter_token", "stream")
     assert not any(f"arbiter_{name}_seconds_count/" in metrics for name in names)
     assert "arbiter_slo_answers_total/met" not in metrics
@@ -95,13 +97,13 @@ def test_an_answer_that_is_not_streamed_has_no_times(in_virtual_time: InVirtualT
 def test_an_answer_meets_the_slo_if_it_keeps_each_bound(
     in_virtual_time: InVirtualTime, slo: dict[str, float], is_met: bool
 ) -> None:
-    metrics = measured(in_virtual_time, "q", **slo)
+    metrics = measured(in_virtual_time, "q", slo=slo)
     assert metrics.get("arbiter_slo_answers_total/met", 0) == is_met
     assert metrics.get("arbiter_slo_answers_total/missed", 0) == (not is_met)
 
 
 def test_a_failed_answer_misses_the_slo(in_virtual_time: InVirtualTime) -> None:
-    metrics = measured(in_virtual_time, "q", "break", latency=100.0)
+    metrics = measured(in_virtual_time, "q", "break", slo={"latency": 100.0})
     assert metrics["arbiter_slo_answers_total/met"] == metrics["arbiter_slo_answers_total/missed"] == 1
 
 
