@@ -88,6 +88,10 @@ schedules *args:
 gathering *args:
     {{python}} benchmarks/gathering.py {{args}}
 
+# Count the requests of the ring with and without blocks of steps, on simulated servers in virtual time (see docs/explanation/blocks.md).
+blocks *args:
+    {{python}} benchmarks/blocks.py {{args}}
+
 # Compare the requests and tokens of a sweep with those of separate runs (see docs/how-to/sweep.md).
 sweep *args:
     {{python}} benchmarks/sweep.py {{args}}

@@ -150,7 +150,7 @@ async def open_ring(
     - ``salvage`` lets a draft that was written ahead be used in another context. Unlike ``lookahead`` and ``verify``,
       it can change transcripts.
     - ``factories`` make replacement actors.
-    - ``block`` is the number of steps, 1 or more, that are drafted and scored together (see ``BlockDrafts``). Above 1
+    - ``block`` is the number of steps, 1 or more, that are drafted and scored together (see ``Drafter``). Above 1
       ``lookahead`` must be 0. Transcripts stay the same.
 
     Raises ``ConfigError`` if ``block`` does not fit, and what an actor's ``on_start`` raises.

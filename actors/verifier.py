@@ -92,7 +92,7 @@ class Verifier(ConcurrentActor[VerifierMail]):
     async def _rate_block(self, message: StepDrafted, score_kind: ScoreKind) -> None:
         """Score the drafts of a block in one request, if the scorer can. Replaces the scores of the block before it."""
         scorer, call = self._scorers[score_kind], ModelRequest(self.name, message, score_kind, 1)
-        if not isinstance(scorer, ScoresBlocks):
+        if not isinstance(scorer, ScoresBlocks) or not scorer.scores_blocks:
             return
         drafts = ((message.context, message.draft), *message.following)
         requests = tuple(_request(context, draft, score_kind) for context, draft in drafts)

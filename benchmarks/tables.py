@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import cyclopts
+from blocks import COLUMNS as BLOCK_COLUMNS
+from blocks import rows as block_rows
 from first_chunk import table as first_chunk_table
 from gathering import COLUMNS, variants
 from latency import Reading, Schedule, placements
@@ -271,6 +273,7 @@ TABLES = {
     "schedules-varied": Table(schedules_varied),
     "schedules-reading": Table(schedules_reading),
     "gathering": Table(lambda: markdown(f"changed | {' | '.join(COLUMNS)}", variants())),
+    "blocks": Table(lambda: markdown(" | ".join(BLOCK_COLUMNS), block_rows())),
     "latency": Table(latency),
     "models": Table(models),
     "first-chunk": Table(first_chunk),

@@ -133,7 +133,7 @@ class WritesBlocks(Protocol):
         """Write from one step to ``steps`` of them, at temperature 0 and without rules of the answer.
 
         Each is what ``generate`` would write after the ones before it, with the limit ``max_tokens`` of the request.
-        The first one has the tokens of the prompt. None follows one that ends the answer, or that a limit cut.
+        None follows one that ends the answer, or that a limit cut.
         Cancelling and errors are as for ``generate``.
         """
         ...
@@ -147,10 +147,15 @@ def next_request(request: GenerationRequest, written: Generation) -> GenerationR
 
 @runtime_checkable
 class ScoresBlocks(Protocol):
-    """A ``Scorer`` that can score several candidates in one request."""
+    """A ``Scorer`` that may be able to score several candidates in one request."""
+
+    @property
+    def scores_blocks(self) -> bool:
+        """Whether it can."""
+        ...
 
     async def score_block(self, requests: tuple[ScoreRequest, ...]) -> tuple[Score, ...]:
-        """Return the score of each request, in order. The first one has the tokens of all.
+        """Return the score of each request, in order. Their usages add up to the tokens of the request.
 
         Each request continues the one before it by one step. Each score is what ``score`` would return. Cancelling and
         errors are as for ``score``.

@@ -191,6 +191,14 @@ def test_gathering_is_compared_with_none_over_the_same_steps() -> None:
     assert (figures[1]["makespan"], figures[1]["mean latency"]) == ("1.00", "1.00")
 
 
+def test_blocks_keep_the_same_steps_with_at_most_half_of_the_requests_at_high_acceptance() -> None:
+    rows = printed("blocks.py", "--problems", "12", "--acceptance", "0.9", "--block", "1,4")
+    alone, together = rows
+    assert (alone["block"], together["block"]) == (1, 4)
+    assert together["scores"] <= alone["scores"] / 2
+    assert together["requests"] <= alone["requests"] / 2
+
+
 def test_latency_is_compared_with_each_speculation_on_and_off() -> None:
     options = "--problems", "3", "--acceptance", "0.5,0.9"
     found: Any = printed("latency.py", *options)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import anyio
 
-from arbiter.protocols.model_traits import next_request
+from arbiter.backends.step_blocks import written_in_turn
 from arbiter.protocols.ports import Generation, GenerationRequest, Say, Score, ScoreRequest
 from arbiter.protocols.records import Usage
 
@@ -68,8 +68,7 @@ class ScriptedGenerator(_Scripted):
 
     async def generate(self, request: GenerationRequest) -> Generation:
         with self._counted():
-            await self._take_time(request)
-            return self._answer(request)
+            return await self._step(request)
 
     async def stream(self, request: GenerationRequest, say: Say) -> Generation:
         """Answer as ``generate``, and pass on the texts so far."""
@@ -84,14 +83,11 @@ class ScriptedGenerator(_Scripted):
     async def generate_block(self, request: GenerationRequest, steps: int) -> tuple[Generation, ...]:
         """Answer as ``generate`` would for each of the steps after one another."""
         with self._counted():
-            written: list[Generation] = []
-            for _ in range(steps):
-                await self._take_time(request)
-                written.append(self._answer(request))
-                if written[-1].stop_reason != "separator":
-                    break
-                request = next_request(request, written[-1])
-            return tuple(written)
+            return await written_in_turn(self._step, request, steps)
+
+    async def _step(self, request: GenerationRequest) -> Generation:
+        await self._take_time(request)
+        return self._answer(request)
 
     def _answer(self, request: GenerationRequest) -> Generation:
         answer = self._script(request)
@@ -111,6 +107,11 @@ class ScriptedScorer(_Scripted):
         with self._counted():
             await self._take_time(request)
             return self._score(request)
+
+    @property
+    def scores_blocks(self) -> bool:
+        """True: a function scores any candidates."""
+        return True
 
     async def score_block(self, requests: tuple[ScoreRequest, ...]) -> tuple[Score, ...]:
         """Score the candidates in one call, which takes as long as that of the first one."""

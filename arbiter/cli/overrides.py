@@ -73,6 +73,11 @@ class RingOverrides(PolicyOverrides):
     scored, or written by the target. `auto` adapts the number. Transcripts do not change. It costs additional draft
     tokens, so use it if the draft's server has free capacity. Default: `lookahead` of the configuration (0)."""
 
+    block: int | None = None
+    """The number of steps, from 1 to 64, that are drafted before they are scored in one request. Transcripts do not
+    change. At a high acceptance rate it saves requests; each rejected draft wastes those after it. Excludes
+    `--lookahead`. Default: `block` of the configuration (1)."""
+
     verify: Verify | None = None
     """Verified escalation: the target reads a rejected draft, keeps the prefix that it would have written itself, and
     writes only the rest. `on`, `off`, or `auto`: only where it saves time. Transcripts do not change. Above temperature
@@ -89,6 +94,7 @@ class RingOverrides(PolicyOverrides):
     def changes(self) -> dict[str, Any]:
         return super().changes() | given(
             adaptive=self.adaptive,
+            block=self.block,
             lookahead=self.lookahead,
             verify=self.verify,
             salvage=self.salvage,

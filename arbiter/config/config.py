@@ -99,6 +99,12 @@ class Config(ConfigTable, frozen=True):
 
     Changes transcripts. Needs ``lookahead``.
     """
+    block: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    """How many steps are drafted before they are scored, in one request where the scorer can.
+
+    Of a block, the steps up to the first one that is escalated are used. Transcripts do not change. Excludes
+    ``lookahead``. [Blocks](../explanation/blocks.md) says when it pays.
+    """
     confidence: ConfidenceMetric | None = None
     """How the draft's confidence in a step is measured, for the run types that use it.
 
@@ -204,7 +210,7 @@ class Config(ConfigTable, frozen=True):
         if self.run_type == "trigger":
             self.trigger.check(source, self.log.record)
         if self.run_type == "glimpse":
-            self.glimpse.check(source, self.lookahead)
+            self.glimpse.check(source, self.lookahead, self.block)
         self.log.check(source, self.run_type)
 
     def policy(self) -> Policy:
@@ -298,6 +304,11 @@ def parse(tree: dict[str, Any], source: str) -> Config:
         raise ConfigError(
             f"{source}: salvage uses steps that were drafted ahead, and lookahead is 0: set lookahead (--lookahead), "
             "or leave salvage out"
+        )
+    if config.block > 1 and config.lookahead != 0:
+        raise ConfigError(
+            f"{source}: block drafts steps ahead by itself: set lookahead to 0 (--lookahead 0), or leave block out "
+            "(--block)"
         )
     config.check_run_type(source)
     config.models.check(source)

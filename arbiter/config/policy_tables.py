@@ -62,12 +62,13 @@ class GlimpseTable(ConfigTable, frozen=True):
     model: Author = "draft"
     """The model that writes the first token of each step, with log-probabilities: ``draft`` or ``target``."""
 
-    def check(self, source: str, lookahead: int | str) -> None:
+    def check(self, source: str, lookahead: int | str, block: int) -> None:
         """Raise ``ConfigError`` naming ``source`` if steps would be drafted before the glimpse of them."""
-        if lookahead != 0:
+        key = "lookahead" if lookahead != 0 else "block" if block > 1 else None
+        if key is not None:
             raise ConfigError(
-                f"{source}: lookahead drafts steps ahead, and the run type 'glimpse' decides before a step is drafted: "
-                "leave lookahead (--lookahead) out"
+                f"{source}: {key} drafts steps ahead, and the run type 'glimpse' decides before a step is drafted: "
+                f"leave {key} (--{key}) out"
             )
 
     def policy(self, threshold: float, budget: float | None) -> GlimpsedEscalation:

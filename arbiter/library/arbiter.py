@@ -141,6 +141,7 @@ class Arbiter:
                     verify=config.verify,
                     salvage=config.salvage,
                     factories=self._factories,
+                    block=config.block,
                 )
             )
             self._opened = Opened(models, form, ring, tasks, config.limits.problems)

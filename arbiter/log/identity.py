@@ -27,6 +27,7 @@ OPERATIONAL = (
     "data.sandbox.python",
     "data.sandbox.workers",
     "limits.problems",
+    "block",
     "lookahead",
     "log.level",
     "log.sync",

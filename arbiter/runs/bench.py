@@ -185,7 +185,12 @@ async def run_problems(
             for solution in folder.ungraded:
                 await grade_later(solution)
             async with open_ring(
-                models, journal=folder.journal, lookahead=config.depth, verify=config.verify, salvage=config.salvage
+                models,
+                journal=folder.journal,
+                lookahead=config.depth,
+                verify=config.verify,
+                salvage=config.salvage,
+                block=config.block,
             ) as ring:
                 watcher.solving(lambda: ring.occupancy)
                 await solve_all(ring, tasks, config.limits.problems, grade_later, watcher.kept)

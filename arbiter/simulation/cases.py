@@ -37,7 +37,15 @@ class CasePlan:
         return self._recorded.problems if self._recorded else self.world.problems
 
     def simulate(self, case: Case, done: Callable[[], None]) -> SimulationResult:
-        """Return the figures of a case. ``done`` is called when a problem ends."""
+        """Return the figures of a case. ``done`` is called when a problem ends.
+
+        Raises ``ConfigError`` for a block over a recorded run.
+        """
+        if self._recorded and case.block > 1:
+            raise ConfigError(
+                "block: a recorded run has no drafts after those that were rejected: simulate a synthetic workload "
+                "(without --run), or set block to 1 (--block 1)"
+            )
         workload = self._recorded or self._stated(case.acceptance)
         return Study(workload, self._hardware, case).run(done)
 

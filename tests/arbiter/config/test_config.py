@@ -330,6 +330,7 @@ def test_the_configured_model_glimpses_and_a_budget_moves_the_threshold(a_config
         ({"glimpse": {"model": "prm"}}, r"glimpse\.model: Invalid enum value 'prm'"),
         ({"lookahead": 2}, "decides before a step is drafted: leave lookahead"),
         ({"lookahead": "auto"}, "decides before a step is drafted: leave lookahead"),
+        ({"block": 4}, "decides before a step is drafted: leave block"),
     ],
 )
 def test_a_glimpse_that_cannot_work_is_refused_by_its_key(
@@ -337,6 +338,20 @@ def test_a_glimpse_that_cannot_work_is_refused_by_its_key(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         a_config(run_type="glimpse", **keys)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"block": 0}, r"block: Expected `int` >= 1"),
+        ({"block": 65}, r"block: Expected `int` <= 64"),
+        ({"block": 2, "lookahead": 1}, "block drafts steps ahead by itself: set lookahead to 0"),
+        ({"block": 2, "lookahead": "auto", "salvage": True}, "block drafts steps ahead by itself"),
+    ],
+)
+def test_a_block_that_cannot_work_is_refused_by_its_key(a_config: Configs, keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        a_config(**keys)
 
 
 def test_an_override_keeps_the_other_keys_of_its_table(a_config: Configs) -> None:

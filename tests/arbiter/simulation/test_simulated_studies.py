@@ -68,6 +68,19 @@ def test_every_run_type_asks_its_models_alone(a_config: Configure, run_type: Run
     assert found.acceptance == {"draft": 1, "target": 0}.get(run_type, pytest.approx(0.7, abs=0.15))
 
 
+@pytest.mark.parametrize("run_type", ["router", "rsd", "confidence"])
+def test_blocks_need_fewer_requests_and_keep_what_each_step_keeps(a_config: Configure, run_type: RunType) -> None:
+    apart, together = (simulated(a_config(run_type=run_type), Case(4, acceptance=0.9, block=block)) for block in (1, 4))
+    assert (apart.steps, apart.acceptance, apart.finish_reasons) == (
+        together.steps,
+        together.acceptance,
+        together.finish_reasons,
+    )
+    for model in {"draft", "router", "prm"} & set(apart.servers):
+        assert together.servers[model].load.requests <= apart.servers[model].load.requests / 2
+    assert together.bound is None
+
+
 def test_a_simulation_of_several_targets_is_refused(a_config: Configure) -> None:
     model = {"model": "m", "prompt": "{question}"}
     targets = {name: {**model, "cost": 1.0} for name in ("small", "large")}
