@@ -95,6 +95,7 @@ class StepGenerator:
             presence_penalty=sampling.presence_penalty,
             frequency_penalty=sampling.frequency_penalty,
             top_logprobs=task.top_logprobs,
+            token_exact=task.token_exact,
         )
         answer = await self._calls.generate(call, self._for(context, call.is_ahead), self._limiter, request, gathering)
         return Candidate(
@@ -113,6 +114,8 @@ class StepGenerator:
             answer.valid,
             answer.violation,
             answer.tokens,
+            answer.token_ids,
+            answer.overrun,
         )
 
     def _for(self, context: Context, is_ahead: bool) -> Generator:

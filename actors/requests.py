@@ -269,6 +269,8 @@ def _generated(
         violation=answer.violation,
         tries=answer.tries,
         tokens=_tokens(answer, request),
+        token_ids=answer.token_ids,
+        overrun=answer.overrun,
     )
 
 
@@ -278,7 +280,7 @@ def _tokens(answer: Generation, request: GenerationRequest) -> tuple[WrittenToke
         return None
     if answer.tokens is None:
         raise BackendError(f"the {request.author} model returned no log-probabilities, which the request needs")
-    ended = request.separator if answer.stop_reason == "separator" and not answer.calls else ""
+    ended = request.separator + answer.overrun if answer.stop_reason == "separator" and not answer.calls else ""
     fault = fault_of(answer.tokens, answer.text + ended, is_whole=not answer.calls)
     if fault is not None:
         raise BackendError(f"the {request.author} model returned log-probabilities that cannot be: {fault}")

@@ -87,6 +87,7 @@ class Verifier(ConcurrentActor[VerifierMail]):
             candidate.author,
             context.task.separator,
             call.id,
+            candidate.token_ids,
         )
         answer = await self._calls.score(call, self._scorers[score_kind], self._limiters[score_kind], request)
         return Rating(answer.value, answer.usage, answer.seconds, answer.estimates)

@@ -91,6 +91,7 @@ class StartProblemEvent(Payload, frozen=True, tag="start_problem"):
     after: tuple[Turn, ...] = ()
     rules: AnswerRules | None = None
     top_logprobs: int | None = None
+    token_exact: bool = False
 
     def transcript(self, kept: Iterable[Step] = ()) -> Transcript:
         """Return the transcript with which the problem starts, followed by the steps ``kept``."""
@@ -174,7 +175,8 @@ class CallGenerated(Payload, frozen=True, tag="call_generated"):
     ``overhead`` has tokens that are not part of the step (see ``Generation``). ``prefix_match`` is set if the model
     read a rejected draft. ``confidence`` in (0, 1] is set if it was requested. If the answer was ``stored`` by an
     earlier run, ``seconds`` is what the original request took. ``gathered`` says how the request gathered with others
-    before its start; None if it did not. ``calls``, ``valid``, ``violation`` and ``tokens`` are as in ``Candidate``.
+    before its start; None if it did not. ``calls``, ``valid``, ``violation``, ``tokens``, ``token_ids`` and ``overrun``
+    are as in ``Candidate``.
     ``tries`` counts how often the step was written, until it kept the rules of the answer.
     """
 
@@ -192,6 +194,8 @@ class CallGenerated(Payload, frozen=True, tag="call_generated"):
     violation: str | None = None
     tries: int = 1
     tokens: tuple[WrittenToken, ...] | None = None
+    token_ids: tuple[int, ...] = ()
+    overrun: str = ""
 
     @property
     def cost(self) -> Usage:
