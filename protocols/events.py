@@ -91,6 +91,7 @@ class StartProblemEvent(Payload, frozen=True, tag="start_problem"):
     after: tuple[Turn, ...] = ()
     rules: AnswerRules | None = None
     top_logprobs: int | None = None
+    token_exact: bool = False
 
     def transcript(self, kept: Iterable[Step] = ()) -> Transcript:
         """Return the transcript with which the problem starts, followed by the steps ``kept``."""
@@ -190,6 +191,8 @@ class FollowingStep(Record, frozen=True, omit_defaults=True):
     stop_reason: StopReason
     usage: Usage
     confidence: float | None = None
+    token_ids: tuple[int, ...] = ()
+    overrun: str = ""
 
 
 class CallGenerated(Payload, frozen=True, tag="call_generated"):
@@ -198,9 +201,9 @@ class CallGenerated(Payload, frozen=True, tag="call_generated"):
     ``overhead`` has tokens that are not part of the step (see ``Generation``). ``prefix_match`` is set if the model
     read a rejected draft. ``confidence`` in (0, 1] is set if it was requested. If the answer was ``stored`` by an
     earlier run, ``seconds`` is what the original request took. ``gathered`` says how the request gathered with others
-    before its start; None if it did not. ``calls``, ``valid``, ``violation`` and ``tokens`` are as in ``Candidate``.
-    ``tries`` counts how often the step was written, until it kept the rules of the answer. ``following`` are the steps
-    after it that the same request wrote.
+    before its start; None if it did not. ``calls``, ``valid``, ``violation``, ``tokens``, ``token_ids`` and ``overrun``
+    are as in ``Candidate``. ``tries`` counts how often the step was written, until it kept the rules of the answer.
+    ``following`` are the steps after it that the same request wrote.
     """
 
     text: str
@@ -217,6 +220,8 @@ class CallGenerated(Payload, frozen=True, tag="call_generated"):
     violation: str | None = None
     tries: int = 1
     tokens: tuple[WrittenToken, ...] | None = None
+    token_ids: tuple[int, ...] = ()
+    overrun: str = ""
     following: tuple[FollowingStep, ...] = ()
 
     @property
@@ -230,7 +235,14 @@ class CallGenerated(Payload, frozen=True, tag="call_generated"):
             return msgspec.structs.replace(self, following=()) if self.following else self
         step = self.following[index - 1]
         return CallGenerated(
-            step.text, step.stop_reason, step.usage, 0.0, stored=self.stored, confidence=step.confidence
+            step.text,
+            step.stop_reason,
+            step.usage,
+            0.0,
+            stored=self.stored,
+            confidence=step.confidence,
+            token_ids=step.token_ids,
+            overrun=step.overrun,
         )
 
 

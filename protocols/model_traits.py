@@ -141,7 +141,7 @@ class WritesBlocks(Protocol):
 
 def next_request(request: GenerationRequest, written: Generation) -> GenerationRequest:
     """Return the request for the step after ``written``, which the draft model wrote, in the same block."""
-    transcript = request.transcript.extended(Step(written.text, request.author))
+    transcript = request.transcript.extended(Step(written.text, request.author, request.target, written.token_ids, written.overrun))
     return msgspec.structs.replace(request, step=request.step + 1, transcript=transcript)
 
 

@@ -143,11 +143,17 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
         Raises ``BackendError`` if the model's own chat template refuses the conversation.
         """
-        return self._head(transcript, separator) + self.render_steps(transcript, separator)
+        return self.head(transcript, separator) + self.render_steps(transcript, separator)
 
     def render_steps(self, transcript: Transcript, separator: str) -> str:
         """Return the steps of the context, each with a separator after it."""
-        return "".join(self._render_step(step) + separator for step in transcript.steps)
+        return "".join(self.render_step(step, separator) for step in transcript.steps)
+
+    def render_step(self, step: Step, separator: str) -> str:
+        """Return a step of the context, with the separator after it and what its model wrote after that."""
+        return (
+            f"Model {_MODEL_NUMBER[step.author]}: {step.ended(separator)}" if self.annotate else step.ended(separator)
+        )
 
     def render_candidate(self, transcript: Transcript, candidate: str, author: Author, separator: str) -> str:
         """Return the text that a scorer reads: the context, the candidate and its separator. Raises as ``render``."""
@@ -164,10 +170,11 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ours = [turn for turn in self.turns if turn.role != "system" or not theirs]
         return (*theirs, *ours, *(turn for turn in transcript.turns if turn.role != "system"))
 
-    def _head(self, transcript: Transcript, separator: str) -> str:
+    def head(self, transcript: Transcript, separator: str) -> str:
+        """Return the text of the context before the first step. Raises as ``render``."""
         turns, rules = self.turns_of(transcript), transcript.rules
         if rules is not None and rules.effort is not None and rules.effort in self.efforts:
-            return self.efforts[rules.effort]._head(transcript, separator)
+            return self.efforts[rules.effort].head(transcript, separator)
         tools, is_json = () if rules is None else rules.offered, _schema_of(transcript) is not None
         question = _question(transcript)
         if self.conversation is not None and (turns or transcript.after or tools or is_json):
@@ -197,9 +204,6 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             elif turn.role == "assistant" or not instructed(transcript.turns):
                 text += f"{turn.text}{separator}"
         return text
-
-    def _render_step(self, step: Step) -> str:
-        return f"Model {_MODEL_NUMBER[step.author]}: {step.text}" if self.annotate else step.text
 
 
 def _schema_of(transcript: Transcript) -> str | None:

@@ -44,7 +44,9 @@ class _AllTokens(Container[object]):
 
 
 class StepTokens:
-    """The tokens of one step so far. ``ending`` is the stop reason once the step has ended.
+    """The tokens of one step so far. Once it has ended, ``ending`` is the stop reason and ``text`` its text.
+
+    ``overrun`` is the text that the last token adds after the separator.
 
     The step ends at a token of ``ends``, at ``separator`` (which may begin and end inside tokens), or with token
     number ``room``. ``completing`` has all tokens that may complete the separator; by default all tokens may.
@@ -66,6 +68,7 @@ class StepTokens:
         self.tokens: list[int] = []
         self.ending: StopReason | None = None
         self.text = ""
+        self.overrun = ""
 
     @property
     def settled_text(self) -> str:
@@ -93,7 +96,8 @@ class StepTokens:
         elif token in self._completing and self._separator in self._decoded(
             self.tokens[-len(self._separator.encode()) :]
         ):
-            self.ending, self.text = "separator", self._decoded(self.tokens).partition(self._separator)[0]
+            self.ending = "separator"
+            self.text, _, self.overrun = self._decoded(self.tokens).partition(self._separator)
         elif len(self.tokens) == self.room:
             self.close("limit")
         return self.ending is not None

@@ -74,6 +74,12 @@ class Config(ConfigTable, frozen=True):
     """The seed of all random choices: sampling above temperature 0, the run type ``random``, and the audited steps."""
     separator: Annotated[str, msgspec.Meta(min_length=1)] = SEPARATOR
     """The text that ends a step."""
+    token_exact: bool = True
+    """Whether a model continues from the tokens that it wrote itself, instead of the tokens of their text.
+
+    [Token by token](../explanation/determinism.md#token-by-token) has the rule, and what servers need for it. ``false``
+    is the rule of runs that were recorded before this key.
+    """
     whole_blocks: bool | None = None
     """Whether a step holds whole fenced blocks of code: a separator inside one does not end the step.
 

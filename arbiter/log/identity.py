@@ -85,8 +85,8 @@ _LATER = (
 )
 """Keys that logs of earlier versions lack. They are left out while unset, so that those runs can be resumed."""
 
-_LATER_NUMBERS = ("sampling.frequency_penalty", "sampling.presence_penalty")
-"""As ``_LATER``, of numbers: left out while they are 0."""
+_LATER_ZEROS = ("sampling.frequency_penalty", "sampling.presence_penalty", "token_exact")
+"""As ``_LATER``, of numbers and switches: left out while they are 0 or off."""
 
 _GRADER, _USUAL_GRADER = "data.grader", "math"
 _USUAL_GRADERS = [
@@ -206,7 +206,7 @@ def _matches(key: str, patterns: Sequence[str]) -> bool:
 
 def _is_later(key: str, value: object) -> bool:
     """Return whether logs of earlier versions lack the key, which is unset."""
-    return (value in (None, (), []) and _matches(key, _LATER)) or (value == 0 and key in _LATER_NUMBERS)
+    return (value in (None, (), []) and _matches(key, _LATER)) or (value == 0 and key in _LATER_ZEROS)
 
 
 def _is_of_config(key: str) -> bool:
