@@ -18,6 +18,7 @@ from arbiter.data.known_sets import grader_of, has_whole_blocks
 from arbiter.grading.found_graders import reads_row
 from arbiter.log.run import SHARED
 from arbiter.protocols.errors import RunError
+from arbiter.protocols.records import PENALTIES
 
 OPERATIONAL = (
     "adaptive",
@@ -79,7 +80,7 @@ _LATER = (
 )
 """Keys that logs of earlier versions lack. They are left out while unset, so that those runs can be resumed."""
 
-_LATER_NUMBERS = ("sampling.frequency_penalty", "sampling.presence_penalty")
+_LATER_NUMBERS = tuple(f"sampling.{name}" for name in PENALTIES)
 """As ``_LATER``, of numbers: left out while they are 0."""
 
 _GRADER, _USUAL_GRADER = "data.grader", "math"
