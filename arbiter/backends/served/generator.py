@@ -213,7 +213,8 @@ class ServedGenerator:
     def _marks(self, request: GenerationRequest) -> dict[str, bool]:
         """Return the field that keeps special tokens in the answer, where the model's calls are marked with them."""
         rules = request.transcript.rules
-        marked = rules is not None and rules.offered and self._template.calls in SPECIAL_MARKS
+        calls = rules is not None and rules.offered and self._template.calls in SPECIAL_MARKS
+        marked = calls or self._template.calls == "harmony"  # whose answers have marks without any call
         return {"skip_special_tokens": False} if marked and self.keeps_marks else {}
 
     def _confidence(self, request: GenerationRequest, choice: CompletionAnswer, text: str) -> float:
