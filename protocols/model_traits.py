@@ -141,7 +141,9 @@ class WritesBlocks(Protocol):
 
 def next_request(request: GenerationRequest, written: Generation) -> GenerationRequest:
     """Return the request for the step after ``written``, which the draft model wrote, in the same block."""
-    transcript = request.transcript.extended(Step(written.text, request.author, request.target, written.token_ids, written.overrun))
+    transcript = request.transcript.extended(
+        Step(written.text, request.author, request.target, written.token_ids, written.overrun)
+    )
     return msgspec.structs.replace(request, step=request.step + 1, transcript=transcript)
 
 
@@ -161,3 +163,23 @@ class ScoresBlocks(Protocol):
         errors are as for ``score``.
         """
         ...
+
+
+_WITHOUT_THOUGHT: tuple[Effort, ...] = ("none", "minimal")
+
+
+def thought_opening(model: object, effort: Effort | None) -> ThoughtOpening | None:
+    """Return what opens the thought with which the answers of ``model`` may begin; None if they begin with none.
+
+    ``effort`` is the one that is requested; None for the usual prompt. With an effort, the prompt opens a thought if
+    the model says so of that effort, and otherwise the model may open one itself, unless it is not to think at all.
+    """
+    efforts = model.efforts if isinstance(model, TakesEfforts) else None
+    if effort is not None and efforts is not None and effort in efforts:
+        return "prompt" if efforts[effort] else None if effort in _WITHOUT_THOUGHT else "answer"
+    if not isinstance(model, WritesThoughts):
+        return None
+    if model.opens_thought:
+        return "prompt"
+    thinks = model.thinks if effort is None else effort not in _WITHOUT_THOUGHT
+    return "answer" if thinks else None

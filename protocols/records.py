@@ -139,6 +139,10 @@ class Transcript(Record, frozen=True):
         return Transcript(self.question, (*self.steps, step), self.turns, self.after, self.rules)
 
 
+PENALTIES = ("presence_penalty", "frequency_penalty")
+"""The fields of ``Sampling`` and of a request that are penalties."""
+
+
 class Sampling(Record, frozen=True):
     """How models sample. At temperature 0 decoding is greedy, and the seed is not used.
 
@@ -160,7 +164,7 @@ class Sampling(Record, frozen=True):
         _require(self.temperature >= 0, "temperature must be 0 or more", self.temperature)
         _require(0 < self.top_p <= 1, "top_p must be in (0, 1]", self.top_p)
         _require(self.target_samples >= 1, "target_samples must be 1 or more", self.target_samples)
-        for name in ("presence_penalty", "frequency_penalty"):
+        for name in PENALTIES:
             value = getattr(self, name)
             _require(-2 <= value <= 2, f"{name} must be from -2 to 2", value)
 

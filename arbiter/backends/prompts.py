@@ -24,6 +24,7 @@ from arbiter.backends.conversations import (
     chat_text,
     instructed,
 )
+from arbiter.backends.harmony_answers import harmony_of
 from arbiter.backends.tokenizers import read_tokenizer
 from arbiter.config.model_tables import CallFormName
 from arbiter.protocols.errors import ConfigError
@@ -147,7 +148,8 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def render_steps(self, transcript: Transcript, separator: str) -> str:
         """Return the steps of the context, each with a separator after it."""
-        return "".join(self.render_step(step, separator) for step in transcript.steps)
+        text = "".join(self.render_step(step, separator) for step in transcript.steps)
+        return harmony_of(text) if self.calls == "harmony" else text
 
     def render_step(self, step: Step, separator: str) -> str:
         """Return a step of the context, with the separator after it and what its model wrote after that."""
@@ -257,7 +259,8 @@ def chat_template(
     """
     text = _user_turn(name, reader, f"{QUESTION}\n\n{_BOXED}", variables)
     source: str = reader.get_chat_template(tools=[{}])
-    form, thinks = calls or form_of_template(source), CLOSE_THOUGHT in source and CLOSE_THOUGHT not in text
+    form = calls or form_of_template(source)
+    thinks = form == "harmony" or (CLOSE_THOUGHT in source and CLOSE_THOUGHT not in text)
     conversation = TokenizerConversation(name, reader, _BOXED, form, variables)
     return PromptTemplate(text, annotate, conversation, turns, form, thinks)
 

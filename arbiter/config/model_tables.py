@@ -59,8 +59,8 @@ class ExampleTable(ConfigTable, frozen=True, kw_only=True):
     """The whole solution, as the model should write it: its steps, separated by ``separator``, with the answer."""
 
 
-CallFormName = Literal["hermes", "qwen-coder", "llama-3", "mistral", "deepseek-v3"]
-"""The form in which a family of models writes calls of tools."""
+CallFormName = Literal["hermes", "qwen-coder", "llama-3", "mistral", "deepseek-v3", "harmony"]
+"""The form in which a family of models writes calls of tools, and with `harmony` its whole answers."""
 
 
 class ModelTable(ConfigTable, frozen=True, kw_only=True, tag_field="backend"):

@@ -18,6 +18,7 @@ from arbiter.data.known_sets import grader_of, has_whole_blocks
 from arbiter.grading.found_graders import reads_row
 from arbiter.log.run import SHARED
 from arbiter.protocols.errors import RunError
+from arbiter.protocols.records import PENALTIES
 
 OPERATIONAL = (
     "adaptive",
@@ -85,7 +86,7 @@ _LATER = (
 )
 """Keys that logs of earlier versions lack. They are left out while unset, so that those runs can be resumed."""
 
-_LATER_ZEROS = ("sampling.frequency_penalty", "sampling.presence_penalty", "token_exact")
+_LATER_ZEROS = (*(f"sampling.{name}" for name in PENALTIES), "token_exact")
 """As ``_LATER``, of numbers and switches: left out while they are 0 or off."""
 
 _GRADER, _USUAL_GRADER = "data.grader", "math"

@@ -37,7 +37,7 @@ from arbiter.backends.served.written_tokens import written_tokens_of
 from arbiter.config.model_tables import Engine
 from arbiter.protocols.errors import BackendError, ContextTooLongError
 from arbiter.protocols.ports import Generation, GenerationRequest, Say
-from arbiter.protocols.records import StopReason, Transcript, Usage
+from arbiter.protocols.records import PENALTIES, StopReason, Transcript, Usage
 
 log = logging.getLogger("arbiter.backends")
 
@@ -47,7 +47,7 @@ _LATER: dict[Engine, int] = {
     "vllm": 1,
 }  # sign of later: sglang serves the highest number first, vLLM the lowest
 _AHEAD = 1 << 20  # more than the number of problems in flight
-WITHOUT_PENALTIES = {"presence_penalty": 0, "frequency_penalty": 0, "repetition_penalty": 1}
+WITHOUT_PENALTIES = {**dict.fromkeys(PENALTIES, 0), "repetition_penalty": 1}
 """Sent to a target that checks proposals: the choices that it shows are without penalties, and some servers take
 default penalties from the model's generation settings."""
 
@@ -178,7 +178,7 @@ class ServedGenerator:
         sampling: dict[str, Any] = {"temperature": request.temperature, **priority_of(request, self._priority)}
         sampling |= {"top_p": request.top_p, "seed": request.seed} if request.temperature > 0 else self._greedily
         if request.penalizes:
-            sampling |= {name: getattr(request, name) for name in ("presence_penalty", "frequency_penalty")}
+            sampling |= {name: getattr(request, name) for name in PENALTIES}
         # No head scores a step that is passed on as it is written.
         is_plain = constraint is None and not request.penalizes and say is None
         remembers = self._memory is not None and request.temperature == 0 and is_plain
@@ -218,7 +218,8 @@ class ServedGenerator:
     def _marks(self, request: GenerationRequest) -> dict[str, bool]:
         """Return the field that keeps special tokens in the answer, where the model's calls are marked with them."""
         rules = request.transcript.rules
-        marked = rules is not None and rules.offered and self._template.calls in SPECIAL_MARKS
+        calls = rules is not None and rules.offered and self._template.calls in SPECIAL_MARKS
+        marked = calls or self._template.calls == "harmony"  # whose answers have marks without any call
         return {"skip_special_tokens": False} if marked and self.keeps_marks else {}
 
     def _confidence(self, request: GenerationRequest, choice: CompletionAnswer, text: str) -> float:

@@ -88,7 +88,7 @@ async def open_served_generator(
     async with _open_with_sessions(name, table) as transport:
         greedily = WITHOUT_PENALTIES if table.verifies else None
         listed, texts, chats = await served_model(name, table), await prompt_texts(table), None
-        if texts:
+        if texts and template.calls != "harmony":  # whose marks are kept, or it is refused with its calls
             refuse_special_marks(texts, f"models.{name}", template.before_steps)
         if is_chat(table):
             found = await _try_request(name, find_continuation(transport, table.model, separator))
