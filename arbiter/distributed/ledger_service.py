@@ -11,7 +11,7 @@ from arbiter.data import Problem
 from arbiter.distributed.ledger import Ledger
 from arbiter.distributed.ledger_log import LedgerLog
 from arbiter.distributed.segment_worker import Claimed, ClaimedSample, Renewed, SessionPlace
-from arbiter.distributed.shared_limits import ServerLimit, ServerLoad, SharedLimits
+from arbiter.distributed.shared_limits import LoadReport, ServerLimit, SharedLimits
 from arbiter.protocols.records import Record
 
 
@@ -60,7 +60,7 @@ class LedgerService:
         work = (ClaimedSample(grant.token, *self._plan.left[grant.task], grant.begun) for grant in grants)
         return Claimed(tuple(work), self._ledger.is_over)
 
-    async def renew(self, worker: str, tokens: Sequence[int], loads: Mapping[str, ServerLoad]) -> Renewed:
+    async def renew(self, worker: str, tokens: Sequence[int], loads: Mapping[str, LoadReport]) -> Renewed:
         """Keep the problems of ``tokens``, and report the ``loads`` of the servers."""
         stale = self._ledger.renew(tokens, self._clock())
         self._notify_of_work()

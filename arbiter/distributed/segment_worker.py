@@ -18,7 +18,7 @@ from arbiter.actors.supervision import services
 from arbiter.config.config import Config
 from arbiter.data import Problem
 from arbiter.data.tasks import make_task
-from arbiter.distributed.shared_limits import LimitShare, ServerLoad, Share
+from arbiter.distributed.shared_limits import LimitShare, LoadReport, Share
 from arbiter.log.history import Key, ProblemHistory
 from arbiter.log.recorder import Recorder
 from arbiter.log.segmented_log import Chain, SegmentedLog
@@ -59,7 +59,7 @@ class LedgerPort(Protocol):
         """Get up to ``places`` problems. Wait for a while if there is none now."""
         ...
 
-    async def renew(self, worker: str, tokens: Sequence[int], loads: Mapping[str, ServerLoad]) -> Renewed:
+    async def renew(self, worker: str, tokens: Sequence[int], loads: Mapping[str, LoadReport]) -> Renewed:
         """Keep the problems of ``tokens``, and report the ``loads`` of the servers."""
         ...
 
@@ -110,7 +110,7 @@ class SegmentWorker:
         self.is_ended = False
 
     async def run(self, models: Models) -> None:
-        """ClaimedSample until the ledger says that the run is over, or ``stop`` is called. Raises ``RunError``, ``ConfigError``.
+        """Work until the ledger says that the run is over, or ``stop`` is called. Raises ``RunError``, ``ConfigError``.
 
         The segment is complete when this returns.
         """
@@ -240,7 +240,7 @@ class SegmentWorker:
             for name, share in renewed.shares.items():
                 self._shares[name].update(share)
 
-    def _loads(self) -> dict[str, ServerLoad]:
+    def _loads(self) -> dict[str, LoadReport]:
         slots = self.occupancy
         return {
             name: share.report(slots[name].taken, slots[name].waiting)

@@ -13,7 +13,7 @@ from arbiter.config.config import Config, parse
 from arbiter.data import Problem
 from arbiter.distributed.ledger_service import LedgerPlan, LedgerService
 from arbiter.distributed.segment_worker import Claimed, Renewed, SegmentWorker, SessionPlace
-from arbiter.distributed.shared_limits import ServerLimit, ServerLoad
+from arbiter.distributed.shared_limits import LoadReport, ServerLimit
 from arbiter.log.reader import LogFile
 from arbiter.log.run import Run
 from arbiter.log.segments import LEDGER, segments_of
@@ -83,7 +83,7 @@ class _Line:
         await self._wait()
         return await self._ledger().claim(worker, places, holding)
 
-    async def renew(self, worker: str, tokens: Sequence[int], loads: Mapping[str, ServerLoad]) -> Renewed:
+    async def renew(self, worker: str, tokens: Sequence[int], loads: Mapping[str, LoadReport]) -> Renewed:
         await self._wait()
         return await self._ledger().renew(worker, tokens, loads)
 
