@@ -54,7 +54,8 @@ class RunStarted(Payload, frozen=True, tag="run_started"):
     """A session of the run begins. Sessions count from 0.
 
     ``identity`` has every configuration key that affects results; ``digest`` is a digest of it. ``versions`` are those
-    of the installed packages. ``record`` says how much the log contains.
+    of the installed packages. ``record`` says how much the log contains. ``segments`` says how many lines of each
+    segment that earlier sessions wrote belong to the run (``arbiter.log.segments``): further ones came too late.
     """
 
     session: int
@@ -62,6 +63,7 @@ class RunStarted(Payload, frozen=True, tag="run_started"):
     identity: dict[str, Any]
     versions: dict[str, str]
     record: Detail = "full"
+    segments: dict[str, int] = {}  # noqa: RUF012 - msgspec gives each its own
 
 
 class RunEnded(Payload, frozen=True, tag="run_ended"):
@@ -254,6 +256,32 @@ class LimitMoved(Payload, frozen=True, tag="limit_moved"):
     reason: LimitReason
 
 
+class Part(Record, frozen=True):
+    """The lines of a segment of the log from ``start`` up to ``end``, without it. Lines count from 0.
+
+    ``segment`` is the name of its file. An empty name is for ``events.jsonl``.
+    """
+
+    segment: str
+    start: int
+    end: int
+
+
+class ProblemClaimed(Payload, frozen=True, tag="problem_claimed"):
+    """A worker takes over a problem, or one of its samples, which has no other worker from now on.
+
+    ``token`` grows with each claim of a session. ``earlier`` are the parts of the log that the worker has read, in
+    their order. Of what others wrote about the problem, only that counts. The fields of the event name no problem: a
+    claim is no part of a problem's history.
+    """
+
+    claimed: str
+    number: int
+    token: int
+    worker: str
+    earlier: tuple[Part, ...] = ()
+
+
 class ProblemEnded(Payload, frozen=True, tag="problem_ended"):
     """A problem ended. ``steps`` and ``audited`` count the kept and the audited steps.
 
@@ -300,7 +328,7 @@ StepKeptEvent = StepDraftedEvent | StepRegeneratedEvent | StepAcceptedEvent
 
 Outcome = CallGenerated | CallScored | CallFailed | CallCancelled
 CallEvent = CallStarted | Predrafted | Outcome | CallRetried
-AnyPayload = RunStarted | RunEnded | MessageEvent | CallEvent | LimitMoved | ProblemEnded | Graded
+AnyPayload = RunStarted | RunEnded | MessageEvent | CallEvent | LimitMoved | ProblemClaimed | ProblemEnded | Graded
 
 
 class Entry(msgspec.Struct, frozen=True):

@@ -28,7 +28,6 @@ TOOLS = ("dev", "docs")  # extras of programs that nothing in arbiter imports
 
 IMPORTED_BY_OTHERS = {
     "accelerate": "transformers' Trainer imports it, and transformers declares it in an extra alone",
-    "ray": "the programs that give arbiter.integrations.ray.Solver to Ray Data import it",
     "protobuf": "perfetto imports it, and declares no version, though its code needs a recent one",
 }
 

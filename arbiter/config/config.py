@@ -32,6 +32,7 @@ from arbiter.config.config_paths import with_absolute_paths
 from arbiter.config.key_errors import describe
 from arbiter.config.model_tables import InProcessTable, ModelTables, RouterTable
 from arbiter.config.policy_tables import PacingTable, TriggerTable
+from arbiter.config.ray_table import RayTable
 from arbiter.config.run_tables import (
     BUDGETED,
     NO_BUDGET,
@@ -133,6 +134,8 @@ class Config(ConfigTable, frozen=True):
     """The event log of the run."""
     serve: ServeTable = ServeTable()
     """What ``arbiter serve`` offers to its clients."""
+    ray: RayTable = RayTable()
+    """The workers of a run on Ray."""
 
     @property
     def depth(self) -> int | None:

@@ -14,9 +14,9 @@ from typing import Literal, Self
 
 from arbiter.log.history import Key, ProblemHistory, histories
 from arbiter.log.latest_starts import latest_problems
-from arbiter.log.reader import LogFile, log_path
+from arbiter.log.reader import log_path
+from arbiter.log.segmented_log import EventLog, open_log
 from arbiter.log.table_rows import Row, call_rows, event_row, problem_row, step_rows
-from arbiter.log.time_order import in_time_order
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import Event, Graded, RunStarted
 
@@ -41,7 +41,7 @@ class Run:
     A log that is still being written, or was cut short, is read up to its last complete line.
     """
 
-    def __init__(self, log: LogFile, started: RunStarted) -> None:
+    def __init__(self, log: EventLog, started: RunStarted) -> None:
         self.started = started
         self._log = log
 
@@ -51,7 +51,7 @@ class Run:
 
         Raises ``RunError`` if there is no run, or if the schema version of its log cannot be read.
         """
-        log = LogFile(log_path(Path(path)))
+        log = open_log(log_path(Path(path)))
         first = next(iter(log), None)
         if first is None or not isinstance(first.payload, RunStarted):
             raise RunError(
@@ -83,7 +83,9 @@ class Run:
         return SHARED.items() <= self.started.identity.items()
 
     def events(self) -> Iterator[Event]:
-        """Yield all events in the order of the log. Raises ``RunError`` naming the line that is damaged or missing."""
+        """Yield all events in the order of the log, those of several workers problem by problem.
+
+        Raises ``RunError`` naming the line that is damaged or missing."""
         return iter(self._log)
 
     def events_of(self, *names: str) -> Iterator[Event]:
@@ -94,7 +96,7 @@ class Run:
 
     def timeline(self) -> Iterator[Event]:
         """Yield all events in the order of their times. ``events`` has this order only within each problem."""
-        return in_time_order(self.events())
+        return self._log.timeline()
 
     def follow(self) -> Iterator[Event]:
         """Yield all events and wait for new ones, until the newest session ends normally."""
