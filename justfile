@@ -50,7 +50,7 @@ nightly *args:
 
 # Run the tests of runs on a real Ray cluster, with the interpreter ARBITER_RAY_PYTHON, which has the extra ray.
 test-ray *args:
-    RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 {{env("ARBITER_RAY_PYTHON", python)}} -m pytest -m ray tests/arbiter/distributed {{args}}
+    RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 {{env("ARBITER_RAY_PYTHON", python)}} -m pytest -W ignore -m ray tests/arbiter/distributed tests/arbiter/integrations {{args}}
 
 # The environment is .lowest. Only torch has the tested version in it. Each call updates it to the current bounds.
 # Run the tests with the oldest versions that pyproject.toml allows.

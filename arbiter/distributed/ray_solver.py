@@ -41,7 +41,7 @@ class RayPlace(NamedTuple):
 
 
 class RaySolver:
-    """A ``Solver`` whose workers are actors on Ray."""
+    """A ``ProblemSolver`` whose workers are actors on Ray."""
 
     def __init__(self, place: RayPlace) -> None:
         self._place = place

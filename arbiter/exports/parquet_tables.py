@@ -33,10 +33,7 @@ _PROBLEM_TYPES = {
     "started": "double",
     "seconds": "double",
 }
-_STEP_TYPES = {
-    "problem": "string",
-    "sample": "int64",
-    "step": "int64",
+RECORD_TYPES: Final = {
     "author": "string",
     "target": "string",
     "verdict": "string",
@@ -51,6 +48,14 @@ _STEP_TYPES = {
     "target_score": "double",
     "audit_draft": "double",
     "audit_target": "double",
+}
+"""The columns of ``record_row``, with the names of their types in Arrow."""
+
+_STEP_TYPES = {
+    "problem": "string",
+    "sample": "int64",
+    "step": "int64",
+    **RECORD_TYPES,
     "seconds": "double",
     "queue_seconds": "double",
     "draft_seconds": "double",

@@ -47,12 +47,10 @@ def step_rows(problem: ProblemHistory) -> Iterator[Row]:
         yield _step_row(problem, step, record)
 
 
-def _step_row(problem: ProblemHistory, step: int, record: StepRecord) -> Row:
-    draft, target, times = record.draft, next(iter(record.targets), None), step_times(problem, step)
+def record_row(record: StepRecord) -> Row:
+    """Return what a row of a step has of its record, without its times."""
+    draft, target = record.draft, next(iter(record.targets), None)
     return {
-        "problem": problem.key[0],
-        "sample": problem.key[1],
-        "step": step,
         "author": record.kept.author,
         "target": record.kept.target,
         "verdict": record.verdict,
@@ -67,6 +65,16 @@ def _step_row(problem: ProblemHistory, step: int, record: StepRecord) -> Row:
         "target_score": target and target.score,
         "audit_draft": record.audit and record.audit.draft,
         "audit_target": record.audit and record.audit.target,
+    }
+
+
+def _step_row(problem: ProblemHistory, step: int, record: StepRecord) -> Row:
+    times = step_times(problem, step)
+    return {
+        "problem": problem.key[0],
+        "sample": problem.key[1],
+        "step": step,
+        **record_row(record),
         "seconds": times and times.total,
         "queue_seconds": times and times.queue,
         "draft_seconds": times and times.draft,

@@ -33,7 +33,7 @@ from arbiter.runs.limit_notes import handles_of, limit_notes
 from arbiter.runs.model_opening import open_models
 from arbiter.runs.results import Result, Summary, summary_of
 from arbiter.runs.run_plan import run_plan
-from arbiter.runs.solvers import Solver, SolvingCost, solved_elsewhere
+from arbiter.runs.solvers import ProblemSolver, SolvingCost, solved_elsewhere
 from arbiter.runs.stored_summary import read_summary
 
 
@@ -77,7 +77,7 @@ async def bench(
     retry_failed: bool = False,
     problems: Sequence[Problem] | None = None,
     fail_fast: bool = False,
-    solver: Solver | None = None,
+    solver: ProblemSolver | None = None,
 ) -> tuple[Summary, Path]:
     """Solve and grade ``problems`` (default: the configured ones). Return the summary and the path of the run folder.
 
@@ -149,7 +149,7 @@ async def run_problems(
     early: EarlyStop | None = None,
     measured: Mapping[str, Any] = MappingProxyType({}),
     graders: Graders | None = None,
-    solver: Solver | None = None,
+    solver: ProblemSolver | None = None,
 ) -> Summary:
     """Solve the ``problems`` that no earlier session solved, until ``early`` stops the run.
 

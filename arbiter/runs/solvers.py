@@ -49,7 +49,7 @@ class SolvingWatcher(Protocol):
     def solving(self, occupancy: Callable[[], Mapping[str, Occupancy]]) -> None: ...
 
 
-class Solver(Protocol):
+class ProblemSolver(Protocol):
     """Solves the problems of a run in other processes."""
 
     def check(self, config: Config) -> None:
@@ -67,7 +67,7 @@ class Solver(Protocol):
 
 
 async def solved_elsewhere(
-    solver: Solver,
+    solver: ProblemSolver,
     config: Config,
     folder: RunFolder,
     left: Iterable[tuple[Problem, int]],

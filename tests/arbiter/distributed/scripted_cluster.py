@@ -93,7 +93,7 @@ class _Line:
 
 
 class ScriptedCluster:
-    """A ``Solver``. ``accidents`` say what happens at which request of the session: a kind, and a worker.
+    """A ``ProblemSolver``. ``accidents`` say what happens at which request of the session: a kind, and a worker.
 
     - ``kill``: the worker loses what is not on the disk, and another process starts in its place.
     - ``stand``: the worker is thought dead, and goes on without the ledger.
