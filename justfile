@@ -12,7 +12,7 @@ sglang-env folder=".sglang":
     python3 -m venv {{folder}}
     {{folder}}/bin/python -m pip install --quiet --no-compile uv torch==2.13.0
     @{{just_executable()}} _install {{folder}} -r arbiter/servers/sglang_cpu/requirements.txt
-    @{{just_executable()}} _install {{folder}} --no-deps torchvision==0.28.0 sglang==0.5.23 sglang-router==0.3.2
+    @{{just_executable()}} _install {{folder}} --no-deps torchvision==0.28.0 sglang==0.5.23 smg==1.13.0
     @PYTHONDONTWRITEBYTECODE= PYTHONPATH=arbiter/servers/sglang_cpu {{folder}}/bin/python -W ignore -c "import sglang.srt.entrypoints.http_server" # compiles once what each process of a server imports
 
 # Install with uv, which takes seconds instead of minutes; with pip where uv fails.

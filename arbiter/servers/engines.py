@@ -127,18 +127,21 @@ COMMANDS: dict[Program, Callable[[LaunchJob, Interpreter], Command]] = {
 def router(python: Interpreter, workers: list[str], host: str, port: int, metrics_port: int) -> Command:
     """Return the command of the sglang router in front of ``workers``, the addresses of several replicas.
 
+    It is ``smg``, or its predecessor ``sglang_router`` where that is installed alone. Both have these options.
+
     All requests with the same routing key go to one replica. A new key goes to the replica with the fewest keys. A
     replica that fails two health checks in a row, or three requests, gets no request until it answers
     again. By default the router checks only once a minute, and its metrics listen on every address.
     """
-    command = [python.path, "-m", "sglang_router.launch_router", "--worker-urls", *workers]
+    module = ["smg", "launch"] if python.has_smg else ["sglang_router.launch_router"]
+    command = [python.path, "-m", *module, "--worker-urls", *workers]
     command += ["--host", host, "--port", str(port), "--policy", "manual", "--assignment-mode", "min_group"]
     command += ["--prometheus-host", "127.0.0.1", "--prometheus-port", str(metrics_port)]
     command += ["--health-check-interval-secs", "2", "--health-failure-threshold", "2"]
     command += ["--health-success-threshold", "1"]
     command += ["--cb-failure-threshold", "3", "--cb-success-threshold", "1", "--cb-timeout-duration-secs", "5"]
     command += ["--shutdown-grace-period-secs", "5", "--log-level", "warn"]
-    return command, {} if python.has_kernels else without_kernels()
+    return command, {} if python.has_smg or python.has_kernels else without_kernels()
 
 
 def _keeps_sessions(job: LaunchJob) -> bool:

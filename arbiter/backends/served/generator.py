@@ -30,8 +30,8 @@ from arbiter.backends.served.constraints import ServerConstraints
 from arbiter.backends.served.context_room import refuse_cut, within_context
 from arbiter.backends.served.draft_memory import DraftMemory
 from arbiter.backends.served.logprobs import Logprobs, alternatives, alternatives_option, confidence_of
+from arbiter.backends.served.problem_sessions import release_at
 from arbiter.backends.served.prompt_form import PromptForm, as_text
-from arbiter.backends.served.sessions import release_at
 from arbiter.backends.served.transport import TemporaryError, Transport
 from arbiter.backends.served.written_tokens import written_tokens_of
 from arbiter.config.model_tables import Engine

@@ -12,9 +12,9 @@ from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.completion_answers import PATH, complete
 from arbiter.backends.served.context_room import refuse_cut
 from arbiter.backends.served.logprobs import Logprobs, alternatives_option, first_alternatives
+from arbiter.backends.served.problem_sessions import release_at
 from arbiter.backends.served.prompt_form import PromptForm, as_text
 from arbiter.backends.served.scorer import text_of
-from arbiter.backends.served.sessions import release_at
 from arbiter.backends.served.transport import Transport
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.ports import Score, ScoreRequest

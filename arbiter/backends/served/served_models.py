@@ -16,10 +16,10 @@ from arbiter.backends.served.end_signs import end_signs
 from arbiter.backends.served.generator import WITHOUT_PENALTIES, ServedGenerator
 from arbiter.backends.served.judge import ServedJudge
 from arbiter.backends.served.label_tokens import LabelScorer
+from arbiter.backends.served.problem_sessions import control_table, with_sessions
 from arbiter.backends.served.prompt_form import PromptForm, prompt_counter, prompt_form, prompt_texts
 from arbiter.backends.served.refusals import decoded, understood
 from arbiter.backends.served.scorer import ServedScorer
-from arbiter.backends.served.sessions import control_table, with_sessions
 from arbiter.backends.served.transport import (
     Address,
     NotServedError,

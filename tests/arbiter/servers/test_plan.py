@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import arbiter.pocket
 from arbiter.config.config import load_config, parse
 from arbiter.protocols.errors import ConfigError
+from arbiter.servers.engines import router
 from arbiter.servers.interpreters import Interpreter
 from arbiter.servers.plan import plan
 from arbiter.servers.plan_types import Launch, LaunchPlan
@@ -228,6 +229,13 @@ def test_replicas_stand_behind_a_router_at_the_models_port() -> None:
     )
     assert "http://127.0.0.1:30101 http://127.0.0.1:30201" in " ".join(router.command)
     assert (option(router, "--policy"), option(router, "--prometheus-host")) == ("manual", "127.0.0.1")
+
+
+@pytest.mark.parametrize(("has_smg", "module"), [(True, "-m smg launch"), (False, "-m sglang_router.launch_router")])
+def test_the_router_is_smg_where_it_is_installed(has_smg: bool, module: str) -> None:
+    command, environment = router(Interpreter("python", has_smg=has_smg), ["http://w:1"], "127.0.0.1", 2, 3)
+    assert " ".join(command).startswith(f"python {module} --worker-urls http://w:1 --host 127.0.0.1 --port 2 ")
+    assert environment == {}
 
 
 def test_only_the_router_before_replicas_is_open_to_others() -> None:

@@ -18,9 +18,9 @@ from arbiter.actors.policies import TargetOnly
 from arbiter.actors.ring import open_ring
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.opening import open_generator
+from arbiter.backends.served.problem_sessions import control_table, with_sessions
 from arbiter.backends.served.served_models import open_transport
 from arbiter.backends.served.session_ledger import SessionLedger, left_over
-from arbiter.backends.served.sessions import control_table, with_sessions
 from arbiter.backends.served.transport import Transport
 from arbiter.backends.wrapped_generator import WrappedGenerator
 from arbiter.config.model_tables import ServedTable
