@@ -137,10 +137,10 @@ def _write_perfetto(run: Run, path: Path) -> None:
 
 
 def _send(run: Run, endpoint: str, texts: bool) -> None:
-    from arbiter.exports.otlp import send_spans  # its packages are an extra
+    from arbiter.exports.otlp import send_spans, without_user  # its packages are an extra
 
     spans = send_spans(run, endpoint, texts=texts)
-    say(f"sent {spans} spans to {endpoint}")
+    say(f"sent {spans} spans to {without_user(endpoint)}")
 
 
 def _check_name(path: Path) -> None:

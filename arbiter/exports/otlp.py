@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Generator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
@@ -49,7 +50,7 @@ class SpanSender:
     """
 
     def __init__(self, endpoint: str, seconds: float | None = None) -> None:
-        self._endpoint = endpoint
+        self._endpoint = without_user(endpoint)
         self._exporter = OTLPSpanExporter(endpoint=endpoint, timeout=seconds)
         self._batches = Batches(self._exporter)
         self.provider = TracerProvider(
@@ -77,6 +78,12 @@ class SpanSender:
     def close(self) -> None:
         """Release the connection."""
         self._exporter.shutdown()
+
+
+def without_user(endpoint: str) -> str:
+    """Return a URL without its user and password, for messages and logs."""
+    parts = urlsplit(endpoint)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def send_spans(run: Run, endpoint: str, *, texts: bool = False, seconds: float | None = None) -> int:

@@ -1,4 +1,4 @@
-"""The times of streamed answers, as programs that measure servers define them (AIPerf 0.13, guidellm 0.8)."""
+"""The times of streamed answers (``arbiter.log.stream_times``) as metrics for Prometheus."""
 
 from collections.abc import Callable
 from functools import cache
@@ -7,44 +7,11 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from arbiter.actors.policies import PolicyBase
 from arbiter.config.serve_tables import SloTable, StreamUnit
+from arbiter.log.stream_times import StreamTimes
 from arbiter.protocols.messages import Task
-from arbiter.structured.thoughts import AnswerDivider
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0)
 _EACH_SECONDS = (0.0005, 0.001, 0.0025, *_SECONDS)
-
-
-class StreamTimes:
-    """When the text of an answer was ready to be sent, in seconds from its request.
-
-    ``first`` is the time of its first text, ``first_output`` that of the first text or call after its thought, and
-    ``last`` that of the last text. Each is None until then. ``divider`` finds the thought, wherever it is sent.
-    """
-
-    def __init__(self, divider: AnswerDivider) -> None:
-        self.first: float | None = None
-        self.first_output: float | None = None
-        self.last: float | None = None
-        self._divider = divider
-
-    def add(self, text: str, now: float, *, has_calls: bool = False, has_ended: bool = False) -> None:
-        """Add a part of the answer that is ready at ``now``."""
-        output = self._divider.add(text)[1] + (self._divider.end()[1] if has_ended else "")
-        if text or has_calls:
-            self.last = now
-        if self.first is None and (text or has_calls or has_ended):
-            self.first = now
-        if self.first_output is None and (output or has_calls):
-            self.first_output = now
-
-    def between_tokens(self, tokens: int) -> float | None:
-        """Return the mean seconds between the ``tokens`` of the answer; None if it has fewer than two.
-
-        As the programs do, this takes the first chunk for one token, whatever it has.
-        """
-        if self.first is None or self.last is None or tokens < 2:
-            return None
-        return (self.last - self.first) / (tokens - 1)
 
 
 class StreamMetrics:
@@ -81,14 +48,7 @@ class StreamMetrics:
         for metric, seconds in found:
             if seconds is not None:
                 metric(*labels).observe(seconds)
-        slo = self._slo
-        bounds = (
-            (times.first, slo.first_token),
-            (times.first_output, slo.first_output_token),
-            (between, slo.inter_token),
-            (times.last, slo.latency),
-        )
-        self._count(all(bound is None or (time is not None and time <= bound) for time, bound in bounds))
+        self._count(times.meets(self._slo, tokens))
 
     def failed(self) -> None:
         """Count an answer that failed: it does not meet the SLO."""

@@ -20,8 +20,8 @@ from arbiter.gateway.response_schemas import TextSoFar, check
 from arbiter.gateway.schemas import Extras
 from arbiter.gateway.sent_tokens import SentTokens
 from arbiter.gateway.spend_caps import is_capped
-from arbiter.gateway.stream_metrics import StreamTimes
 from arbiter.library.streams import Pieces, Steps
+from arbiter.log.stream_times import StreamTimes
 from arbiter.protocols.errors import ClosedError, RequestError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.records import AnswerToken, Solution, StepPiece, StepRecord

@@ -307,6 +307,17 @@ def test_a_collector_that_refuses_is_an_error_that_says_why(plain_run: Run) -> N
         refusing.close()
 
 
+def test_no_password_of_a_collector_is_in_an_error(plain_run: Run) -> None:
+    refusing = SpanCollector(status=403)
+    try:
+        with pytest.raises(ReportError) as raised:
+            send_spans(plain_run, refusing.url.replace("://", "://me:hidden@"))
+    finally:
+        refusing.close()
+    assert refusing.url in str(raised.value)
+    assert "hidden" not in str(raised.value)
+
+
 def test_the_command_sends_spans(arbiter: Callable[..., object], plain_run: Run, collector: SpanCollector) -> None:
     arbiter("export", str(plain_run.path.parent), "--otlp", collector.url)
     assert len(collector.sent) == 1

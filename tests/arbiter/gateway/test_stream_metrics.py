@@ -14,8 +14,8 @@ from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.config.config import parse
 from arbiter.gateway.app import Gateway
 from arbiter.gateway.inprocess_client import BASE, open_http_client
-from arbiter.gateway.stream_metrics import StreamTimes
 from arbiter.library.arbiter import Arbiter
+from arbiter.log.stream_times import StreamTimes
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle
 from arbiter.protocols.records import Usage
