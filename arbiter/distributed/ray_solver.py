@@ -170,7 +170,7 @@ class _Crew:
     async def _run(self, name: str, watcher: SolvingWatcher) -> WorkerReport:
         worker, session = self.workers[name], self._session
         hello = msgspec.json.decode(await worker.hello.remote(str(session.log), session.run), type=Hello)
-        check_hello(name, hello, str(session.log.parent))
+        check_hello(name, hello, str(session.log.parent), ray_library.versions())
         watcher.notice(f"the worker {name} is on {hello.node} (process {hello.process})")
         place = SessionPlace(str(session.log), session.run, session.session, session.seconds())
         return msgspec.json.decode(await worker.run.remote(_encode(place)), type=WorkerReport)
@@ -258,9 +258,8 @@ def server_limits(config: Config) -> dict[str, ServerLimit]:
     }
 
 
-def check_hello(name: str, hello: Hello, folder: str) -> None:
-    """Raise ``ConfigError`` if a worker has other versions, or does not see the run folder."""
-    here = ray_library.versions()
+def check_hello(name: str, hello: Hello, folder: str, here: Mapping[str, str]) -> None:
+    """Raise ``ConfigError`` if a worker has other versions than ``here``, or does not see the run ``folder``."""
     different = [f"{what} {found} (here {here[what]})" for what, found in hello.versions.items() if found != here[what]]
     if different:
         raise ConfigError(
