@@ -10,8 +10,8 @@ import msgspec
 from arbiter.data import Problem
 from arbiter.distributed.ledger import Ledger
 from arbiter.distributed.ledger_log import LedgerLog
-from arbiter.distributed.segment_worker import Claimed, Renewed, SessionPlace, Work
-from arbiter.distributed.shared_limits import Load, ServerLimit, SharedLimits
+from arbiter.distributed.segment_worker import Claimed, ClaimedSample, Renewed, SessionPlace
+from arbiter.distributed.shared_limits import LoadReport, ServerLimit, SharedLimits
 from arbiter.protocols.records import Record
 
 
@@ -57,10 +57,10 @@ class LedgerService:
                 await self._changed.wait()
             grants = self._ledger.claim(worker, places, holding, self._clock())
         self._log.grant(worker, grants, [self._keys[grant.task] for grant in grants])
-        work = (Work(grant.token, *self._plan.left[grant.task], grant.begun) for grant in grants)
+        work = (ClaimedSample(grant.token, *self._plan.left[grant.task], grant.begun) for grant in grants)
         return Claimed(tuple(work), self._ledger.is_over)
 
-    async def renew(self, worker: str, tokens: Sequence[int], loads: Mapping[str, Load]) -> Renewed:
+    async def renew(self, worker: str, tokens: Sequence[int], loads: Mapping[str, LoadReport]) -> Renewed:
         """Keep the problems of ``tokens``, and report the ``loads`` of the servers."""
         stale = self._ledger.renew(tokens, self._clock())
         self._notify_of_work()

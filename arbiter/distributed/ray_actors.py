@@ -18,7 +18,7 @@ from arbiter.config.config import Config
 from arbiter.distributed.ledger_service import LedgerPlan, LedgerService
 from arbiter.distributed.ray_library import versions
 from arbiter.distributed.segment_worker import Claimed, Finished, Renewed, SegmentWorker, SessionPlace
-from arbiter.distributed.shared_limits import Load
+from arbiter.distributed.shared_limits import LoadReport
 from arbiter.log.run import Run
 from arbiter.protocols.errors import ArbiterError
 from arbiter.protocols.model_traits import KVMemory
@@ -67,7 +67,7 @@ class RayLedger:
         return _encode(await self._service.claim(worker, places, holding))
 
     async def renew(self, worker: str, tokens: Sequence[int], loads: bytes) -> bytes:
-        decoded = msgspec.json.decode(loads, type=dict[str, Load])
+        decoded = msgspec.json.decode(loads, type=dict[str, LoadReport])
         return _encode(await self._service.renew(worker, tokens, decoded))
 
     async def finish(self, tokens: Sequence[int]) -> list[bool]:
@@ -86,7 +86,7 @@ class _RemoteLedger:
     async def claim(self, worker: str, places: int, holding: Sequence[int]) -> Claimed:
         return msgspec.json.decode(await self._handle.claim.remote(worker, places, list(holding)), type=Claimed)
 
-    async def renew(self, worker: str, tokens: Sequence[int], loads: Mapping[str, Load]) -> Renewed:
+    async def renew(self, worker: str, tokens: Sequence[int], loads: Mapping[str, LoadReport]) -> Renewed:
         answer = await self._handle.renew.remote(worker, list(tokens), _encode(loads))
         return msgspec.json.decode(answer, type=Renewed)
 

@@ -21,9 +21,11 @@ AUTO = "auto"
 def ray_module() -> Any:  # noqa: ANN401 - Ray has no types here
     """Return the module ``ray``. Raises ``ConfigError`` if it is not installed.
 
-    Statistics about the use of Ray are switched off, unless the environment says otherwise.
+    Statistics about the use of Ray are switched off, unless the environment says otherwise. Its warnings about actors,
+    which go to standard error past all loggers, are switched off as well.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
     except ImportError as error:

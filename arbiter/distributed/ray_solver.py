@@ -20,7 +20,7 @@ from arbiter.protocols import errors
 from arbiter.protocols.errors import ArbiterError, ConfigError, RunError
 from arbiter.protocols.model_traits import KVMemory
 from arbiter.protocols.records import Solution
-from arbiter.runs.solvers import OpenSession, SolvingWatcher, Spent
+from arbiter.runs.solvers import OpenSession, SolvingCost, SolvingWatcher
 
 _TRIES = 5  # times that a worker may die without a solution in between
 _PAUSE = 0.5  # seconds before a worker that died is called again
@@ -66,7 +66,7 @@ class RaySolver:
                 )
         ray_library.ray_module()
 
-    async def solve(self, session: OpenSession, done: Done, watcher: SolvingWatcher) -> Spent:
+    async def solve(self, session: OpenSession, done: Done, watcher: SolvingWatcher) -> SolvingCost:
         place = self._place
         cpus = place.workers * place.num_cpus
         ray = await anyio.to_thread.run_sync(ray_library.connect, place.address, cpus, abandon_on_cancel=True)
@@ -105,7 +105,7 @@ class _Crew:
                 found[name] = Occupancy(sum_.taken + one.taken, sum_.waiting + one.waiting, sum_.limit + one.limit)
         return found
 
-    async def solve(self, done: Done, watcher: SolvingWatcher) -> Spent:
+    async def solve(self, done: Done, watcher: SolvingWatcher) -> SolvingCost:
         """Take solutions until nothing is left. Then give the workers time to end."""
         try:
             async with anyio.create_task_group() as tasks:
@@ -170,7 +170,7 @@ class _Crew:
     async def _run(self, name: str, watcher: SolvingWatcher) -> WorkerReport:
         worker, session = self.workers[name], self._session
         hello = msgspec.json.decode(await worker.hello.remote(str(session.log), session.run), type=Hello)
-        check_hello(name, hello, str(session.log.parent))
+        check_hello(name, hello, str(session.log.parent), ray_library.versions())
         watcher.notice(f"the worker {name} is on {hello.node} (process {hello.process})")
         place = SessionPlace(str(session.log), session.run, session.session, session.seconds())
         return msgspec.json.decode(await worker.run.remote(_encode(place)), type=WorkerReport)
@@ -204,7 +204,7 @@ class _Crew:
     async def _taken(self, worker: Handle) -> Delivered:
         return msgspec.json.decode(await worker.taken.remote(), type=Delivered)
 
-    def _spent(self) -> Spent:
+    def _spent(self) -> SolvingCost:
         complete = len(self._reports) == len(self.workers) and not self._has_died
         memory: dict[str, KVMemory] = {}
         for report in self._reports.values():
@@ -212,7 +212,7 @@ class _Crew:
                 before = memory.get(name, KVMemory(0, 0))
                 memory[name] = KVMemory(before.peak + used.peak, before.limit + used.limit)
         cpu = sum(report.cpu_seconds for report in self._reports.values()) if complete else None
-        return Spent(cpu, memory)
+        return SolvingCost(cpu, memory)
 
 
 @asynccontextmanager
@@ -258,9 +258,8 @@ def server_limits(config: Config) -> dict[str, ServerLimit]:
     }
 
 
-def check_hello(name: str, hello: Hello, folder: str) -> None:
-    """Raise ``ConfigError`` if a worker has other versions, or does not see the run folder."""
-    here = ray_library.versions()
+def check_hello(name: str, hello: Hello, folder: str, here: Mapping[str, str]) -> None:
+    """Raise ``ConfigError`` if a worker has other versions than ``here``, or does not see the run ``folder``."""
     different = [f"{what} {found} (here {here[what]})" for what, found in hello.versions.items() if found != here[what]]
     if different:
         raise ConfigError(

@@ -18,7 +18,7 @@ from arbiter.actors.supervision import services
 from arbiter.config.config import Config
 from arbiter.data import Problem
 from arbiter.data.tasks import make_task
-from arbiter.distributed.shared_limits import LimitShare, Load, Share
+from arbiter.distributed.shared_limits import LimitShare, LoadReport, Share
 from arbiter.log.history import Key, ProblemHistory
 from arbiter.log.recorder import Recorder
 from arbiter.log.segmented_log import Chain, SegmentedLog
@@ -29,7 +29,7 @@ from arbiter.protocols.ids import claim_id
 from arbiter.protocols.records import Record, Solution
 
 
-class Work(Record, frozen=True):
+class ClaimedSample(Record, frozen=True):
     """One sample of a problem that a worker has, and its token. ``begun`` is as in ``Grant``."""
 
     token: int
@@ -41,7 +41,7 @@ class Work(Record, frozen=True):
 class Claimed(Record, frozen=True):
     """What a worker got. If ``over``, the run has nothing left to solve."""
 
-    work: tuple[Work, ...] = ()
+    work: tuple[ClaimedSample, ...] = ()
     over: bool = False
 
 
@@ -59,7 +59,7 @@ class LedgerPort(Protocol):
         """Get up to ``places`` problems. Wait for a while if there is none now."""
         ...
 
-    async def renew(self, worker: str, tokens: Sequence[int], loads: Mapping[str, Load]) -> Renewed:
+    async def renew(self, worker: str, tokens: Sequence[int], loads: Mapping[str, LoadReport]) -> Renewed:
         """Keep the problems of ``tokens``, and report the ``loads`` of the servers."""
         ...
 
@@ -184,7 +184,7 @@ class SegmentWorker:
                 self._active[key] = anyio.Event()
                 solving.start_soon(self._solve, ring, journal, work, chains.get(key), scope)
 
-    async def _chains(self, claimed: Sequence[Work]) -> dict[Key, Chain]:
+    async def _chains(self, claimed: Sequence[ClaimedSample]) -> dict[Key, Chain]:
         """Return what the log has of those problems that others have begun."""
         begun = {work.problem.id for work in claimed if work.begun}
         if not begun:
@@ -192,7 +192,7 @@ class SegmentWorker:
         return await anyio.to_thread.run_sync(SegmentedLog(Path(self._place.log)).chains, begun)
 
     async def _solve(
-        self, ring: Ring, journal: Recorder, work: Work, chain: Chain | None, scope: anyio.CancelScope
+        self, ring: Ring, journal: Recorder, work: ClaimedSample, chain: Chain | None, scope: anyio.CancelScope
     ) -> None:
         key = work.problem.id, work.sample
         try:
@@ -207,7 +207,7 @@ class SegmentWorker:
             self._active.pop(key).set()
             self._notify()
 
-    async def _solution(self, ring: Ring, journal: Recorder, work: Work, chain: Chain | None) -> Solution:
+    async def _solution(self, ring: Ring, journal: Recorder, work: ClaimedSample, chain: Chain | None) -> Solution:
         history = None if chain is None else history_of(chain.events)
         solved = None if history is None else history.solution()
         if solved is not None:  # the worker that had it died before it could deliver it
@@ -240,7 +240,7 @@ class SegmentWorker:
             for name, share in renewed.shares.items():
                 self._shares[name].update(share)
 
-    def _loads(self) -> dict[str, Load]:
+    def _loads(self) -> dict[str, LoadReport]:
         slots = self.occupancy
         return {
             name: share.report(slots[name].taken, slots[name].waiting)

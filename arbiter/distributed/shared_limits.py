@@ -27,7 +27,7 @@ class Answered(Record, frozen=True):
     full: bool
 
 
-class Load(Record, frozen=True):
+class LoadReport(Record, frozen=True):
     """What a worker saw of a server since its last report.
 
     ``taken`` requests are in flight, and ``waiting`` ones wait for a slot of the worker. ``refused`` has the numbers of
@@ -78,14 +78,14 @@ class _Server:
         self._control = LimitControl(limit.most) if limit.adaptive else None
         self._most = limit.most
         self._granted = dict(zip(workers, divided(limit.most, [limit.most] * len(workers)), strict=True))
-        self._loads: dict[str, Load] = {}
+        self._loads: dict[str, LoadReport] = {}
 
     @property
     def total(self) -> int:
         """The requests that may be in flight. It is never below the number of workers, so that each may make one."""
         return max(len(self._granted), self._control.limit if self._control else self._most)
 
-    def observe(self, worker: str, load: Load) -> LimitReason | None:
+    def observe(self, worker: str, load: LoadReport) -> LimitReason | None:
         self._loads[worker] = load
         if self._control is None:
             return None
@@ -99,7 +99,7 @@ class _Server:
     def share(self, worker: str) -> Share:
         """Return what ``worker`` may do now. A larger share waits until others have returned what they lose."""
         names = list(self._granted)
-        loads = [self._loads.get(name, Load()) for name in names]
+        loads = [self._loads.get(name, LoadReport()) for name in names]
         wanted = [load.taken + load.waiting for load in loads]
         fair = dict(zip(names, divided(self.total - len(names), wanted), strict=True))
         others = sum(self._in_use(name) for name in names if name != worker)
@@ -112,7 +112,7 @@ class _Server:
         self._granted[worker] = 1
 
     def _in_use(self, name: str) -> int:
-        return max(self._granted[name], self._loads.get(name, Load()).taken)
+        return max(self._granted[name], self._loads.get(name, LoadReport()).taken)
 
 
 class SharedLimits:
@@ -124,7 +124,7 @@ class SharedLimits:
     def __init__(self, limits: Mapping[str, ServerLimit], workers: Sequence[str]) -> None:
         self._servers = {name: _Server(limit, workers) for name, limit in limits.items()}
 
-    def report(self, worker: str, loads: Mapping[str, Load]) -> tuple[dict[str, Share], list[LimitMoved]]:
+    def report(self, worker: str, loads: Mapping[str, LoadReport]) -> tuple[dict[str, Share], list[LimitMoved]]:
         """Take a worker's report. Return its shares by model, and the limits that moved."""
         moved: list[LimitMoved] = []
         for name, load in loads.items():
@@ -181,9 +181,9 @@ class LimitShare:
         self._queue = requests
         return None
 
-    def report(self, taken: int, waiting: int) -> Load:
+    def report(self, taken: int, waiting: int) -> LoadReport:
         """Return what was recorded since the last call, for a model with these requests."""
-        load = Load(taken, waiting, tuple(self._refused), tuple(self._answered), self._queue)
+        load = LoadReport(taken, waiting, tuple(self._refused), tuple(self._answered), self._queue)
         self._refused.clear()
         self._answered.clear()
         return load

@@ -26,7 +26,7 @@ NO_CLAIM = Claim(-1, 0, MAIN, -1, ())
 """That of a problem which no worker has claimed: all of its lines in ``events.jsonl`` count."""
 
 
-class Limits:
+class SegmentLimits:
     """How many lines of each segment count, by what later sessions said of it when they began.
 
     ``said`` has, for each session, the lines that the segments of earlier sessions had then.

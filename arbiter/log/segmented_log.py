@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from arbiter.log.claims import Claims, Limits, Place, parts_read, rank
+from arbiter.log.claims import Claims, Place, SegmentLimits, parts_read, rank
 from arbiter.log.history import Key
 from arbiter.log.index import LogIndex, Span
 from arbiter.log.reader import LogFile, Position
@@ -97,7 +97,7 @@ class _Contents:
         if limits is not None:
             said[len(begun)] = limits
         self.sources = [_Source(MAIN, None, main, index, math.inf)]
-        allowed = Limits(said)
+        allowed = SegmentLimits(said)
         for segment in segments_of(path):
             limit = allowed.of(segment)
             self._add(segment, math.inf if limit is None else limit)

@@ -33,7 +33,7 @@ from arbiter.runs.limit_notes import handles_of, limit_notes
 from arbiter.runs.model_opening import open_models
 from arbiter.runs.results import Result, Summary, summary_of
 from arbiter.runs.run_plan import run_plan
-from arbiter.runs.solvers import ProblemSolver, Spent, solved_elsewhere
+from arbiter.runs.solvers import ProblemSolver, SolvingCost, solved_elsewhere
 from arbiter.runs.stored_summary import read_summary
 
 
@@ -179,7 +179,7 @@ async def run_problems(
     for line in (*grading_notices(problems, graders), *notices(folder, solutions), *notes):
         watcher.notice(line)
     watcher.started(solutions, folder.results)
-    left, spent = _left(config, problems, folder), Spent(0.0, {})
+    left, spent = _left(config, problems, folder), SolvingCost(0.0, {})
     solving = anyio.CancelScope()
     async with anyio.create_task_group() as grading, services() as signals:
 

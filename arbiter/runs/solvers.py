@@ -35,7 +35,7 @@ class OpenSession:
 
 
 @dataclass(frozen=True)
-class Spent:
+class SolvingCost:
     """What solving took: the CPU seconds of other processes, None if they are not known, and memory of models there."""
 
     cpu_seconds: float | None
@@ -58,7 +58,7 @@ class ProblemSolver(Protocol):
 
     async def solve(
         self, session: OpenSession, done: Callable[[Solution], Awaitable[None]], watcher: SolvingWatcher
-    ) -> Spent:
+    ) -> SolvingCost:
         """Solve what is left of ``session``. ``done`` receives each solution once, when it is in the log.
 
         Raises ``ConfigError``, ``BackendError`` or ``RunError``. If cancelled, what is in progress is left as it is.
@@ -74,13 +74,13 @@ async def solved_elsewhere(
     done: Callable[[Solution], Awaitable[None]],
     watcher: SolvingWatcher,
     failures: list[ArbiterError],
-) -> Spent:
+) -> SolvingCost:
     """Solve what is left with ``solver``. Its error is added to ``failures``: what was solved is graded first."""
     try:
         return await solver.solve(_session(config, folder, list(left)), done, watcher)
     except ArbiterError as error:
         failures.append(error)
-        return Spent(None, {})
+        return SolvingCost(None, {})
 
 
 def _session(config: Config, folder: RunFolder, left: list[tuple[Problem, int]]) -> OpenSession:

@@ -13,7 +13,7 @@ from arbiter.config.config import Config, parse
 from arbiter.data import Problem
 from arbiter.distributed.ledger_service import LedgerPlan, LedgerService
 from arbiter.distributed.segment_worker import Claimed, Renewed, SegmentWorker, SessionPlace
-from arbiter.distributed.shared_limits import Load, ServerLimit
+from arbiter.distributed.shared_limits import LoadReport, ServerLimit
 from arbiter.log.reader import LogFile
 from arbiter.log.run import Run
 from arbiter.log.segments import LEDGER, segments_of
@@ -23,7 +23,7 @@ from arbiter.protocols.records import Solution, Usage
 from arbiter.runs.bench import run_problems
 from arbiter.runs.folder import open_run, read_records
 from arbiter.runs.results import Result, Summary
-from arbiter.runs.solvers import OpenSession, SolvingWatcher, Spent
+from arbiter.runs.solvers import OpenSession, SolvingCost, SolvingWatcher
 from benchmarks.silent_watcher import SilentWatcher
 
 Asked = Callable[[str], None]
@@ -83,7 +83,7 @@ class _Line:
         await self._wait()
         return await self._ledger().claim(worker, places, holding)
 
-    async def renew(self, worker: str, tokens: Sequence[int], loads: Mapping[str, Load]) -> Renewed:
+    async def renew(self, worker: str, tokens: Sequence[int], loads: Mapping[str, LoadReport]) -> Renewed:
         await self._wait()
         return await self._ledger().renew(worker, tokens, loads)
 
@@ -124,7 +124,7 @@ class ScriptedCluster:
 
     async def solve(
         self, session: OpenSession, done: Callable[[Solution], Awaitable[None]], watcher: SolvingWatcher
-    ) -> Spent:
+    ) -> SolvingCost:
         names = tuple(f"w{number}" for number in range(self._workers))
         place = SessionPlace(str(session.log), session.run, session.session, session.seconds(), pause=0.01)
         limits = {} if self._limit is None else {"draft": ServerLimit(self._limit, adaptive=True)}
@@ -135,7 +135,7 @@ class ScriptedCluster:
             tasks.start_soon(self._act)
             for name in names:
                 tasks.start_soon(self._keep, name, session, done, tasks.cancel_scope)
-        return Spent(None, {})
+        return SolvingCost(None, {})
 
     async def _keep(
         self,

@@ -11,7 +11,15 @@ from arbiter.actors.limiter import ConcurrencyLimiter
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.distributed.segment_worker import with_shares
-from arbiter.distributed.shared_limits import Answered, LimitShare, Load, ServerLimit, Share, SharedLimits, divided
+from arbiter.distributed.shared_limits import (
+    Answered,
+    LimitShare,
+    LoadReport,
+    ServerLimit,
+    Share,
+    SharedLimits,
+    divided,
+)
 from arbiter.protocols.ports import ModelHandle
 
 WORKERS = ("w0", "w1", "w2")
@@ -38,7 +46,7 @@ def test_the_shares_and_the_requests_in_flight_are_never_above_the_limit(
     for number, waiting, gives in reports:
         worker = WORKERS[number]
         taken[worker] = max(taken[worker] - 5 * gives, min(shares[worker], waiting))
-        found, _ = limits.report(worker, {"target": Load(taken[worker], waiting)})
+        found, _ = limits.report(worker, {"target": LoadReport(taken[worker], waiting)})
         shares[worker] = found["target"].limit
         assert shares[worker] >= 1
         assert sum(max(shares[name], taken[name]) for name in WORKERS) <= most
@@ -47,34 +55,36 @@ def test_the_shares_and_the_requests_in_flight_are_never_above_the_limit(
 def test_a_worker_alone_at_the_end_of_a_run_gets_what_the_others_do_not_need() -> None:
     limits = SharedLimits({"target": ServerLimit(30, adaptive=False)}, WORKERS)
     for worker in WORKERS[1:]:
-        limits.report(worker, {"target": Load()})
-    shares, _ = limits.report("w0", {"target": Load(taken=10, waiting=40)})
+        limits.report(worker, {"target": LoadReport()})
+    shares, _ = limits.report("w0", {"target": LoadReport(taken=10, waiting=40)})
     for worker in WORKERS[1:]:
-        limits.report(worker, {"target": Load()})
-    shares, _ = limits.report("w0", {"target": Load(taken=10, waiting=40)})
+        limits.report(worker, {"target": LoadReport()})
+    shares, _ = limits.report("w0", {"target": LoadReport(taken=10, waiting=40)})
     assert shares["target"].limit == 28
 
 
 def test_one_refusal_at_one_worker_lowers_the_limit_of_all_once() -> None:
     limits = SharedLimits({"target": ServerLimit(30, adaptive=True)}, WORKERS)
-    numbers = {worker: limits.report(worker, {"target": Load(10)})[0]["target"].number for worker in WORKERS}
+    numbers = {worker: limits.report(worker, {"target": LoadReport(10)})[0]["target"].number for worker in WORKERS}
     moves = [
-        move for worker in WORKERS for move in limits.report(worker, {"target": Load(10, 5, (numbers[worker],))})[1]
+        move
+        for worker in WORKERS
+        for move in limits.report(worker, {"target": LoadReport(10, 5, (numbers[worker],))})[1]
     ]
     assert [(move.limit, move.reason) for move in moves] == [(21, "refused")]
     total = 0
     for _ in range(2):
-        total = sum(limits.report(worker, {"target": Load(7, 5)})[0]["target"].limit for worker in WORKERS)
+        total = sum(limits.report(worker, {"target": LoadReport(7, 5)})[0]["target"].limit for worker in WORKERS)
     assert total == 21
 
 
 def test_a_worker_that_died_leaves_its_share_to_the_others() -> None:
     limits = SharedLimits({"target": ServerLimit(30, adaptive=False)}, WORKERS)
     for worker in WORKERS:
-        limits.report(worker, {"target": Load(10, 20)})
+        limits.report(worker, {"target": LoadReport(10, 20)})
     limits.forget("w2")
-    limits.report("w1", {"target": Load(10)})
-    assert limits.report("w0", {"target": Load(10, 30)})[0]["target"].limit == 18
+    limits.report("w1", {"target": LoadReport(10)})
+    assert limits.report("w0", {"target": LoadReport(10, 30)})[0]["target"].limit == 18
 
 
 def a_handle(**fields: Any) -> ModelHandle[Any]:
@@ -91,8 +101,8 @@ def test_a_ring_uses_its_share_and_reports_what_it_sees() -> None:
         assert limiter.ask() == 9
         limiter.refused(9)
         limiter.answered(9, 0.5, 12)
-        assert share.report(1, 0) == Load(1, 0, (9,), (Answered(9, 0.5, 12, full=False),))
-        assert share.report(0, 0) == Load()
+        assert share.report(1, 0) == LoadReport(1, 0, (9,), (Answered(9, 0.5, 12, full=False),))
+        assert share.report(0, 0) == LoadReport()
 
     anyio.run(body)
 
