@@ -24,6 +24,7 @@ from arbiter.runs.solvers import OpenSession, SolvingCost, SolvingWatcher
 
 _TRIES = 5  # times that a worker may die without a solution in between
 _PAUSE = 0.5  # seconds before a worker that died is called again
+_LONG = 60.0  # seconds after which a worker that does not start is mentioned
 _ENDING = 20.0  # seconds that workers have to end
 _CALLS = 1000  # calls of an actor that may run at the same time: most of them wait
 
@@ -169,11 +170,24 @@ class _Crew:
 
     async def _run(self, name: str, watcher: SolvingWatcher) -> WorkerReport:
         worker, session = self.workers[name], self._session
-        hello = msgspec.json.decode(await worker.hello.remote(str(session.log), session.run), type=Hello)
+        hello = await self._hello(name, watcher)
         check_hello(name, hello, str(session.log.parent), ray_library.versions())
         watcher.notice(f"the worker {name} is on {hello.node} (process {hello.process})")
         place = SessionPlace(str(session.log), session.run, session.session, session.seconds())
         return msgspec.json.decode(await worker.run.remote(_encode(place)), type=WorkerReport)
+
+    async def _hello(self, name: str, watcher: SolvingWatcher) -> Hello:
+        """Wait until a worker runs. While it is being started again, Ray refuses calls."""
+        log, run = str(self._session.log), self._session.run
+        begun, said = anyio.current_time(), False
+        while True:
+            try:
+                return msgspec.json.decode(await self.workers[name].hello.remote(log, run), type=Hello)
+            except self._ray.exceptions.ActorUnavailableError:
+                await anyio.sleep(_PAUSE)
+            if not said and anyio.current_time() > begun + _LONG:
+                said = True
+                watcher.notice(f"the worker {name} does not start: are there CPUs for it in the cluster (ray status)?")
 
     async def _deliver(self, name: str, done: Done) -> None:
         """Take the solutions of a worker. Each counts once, and only if the worker still has its problem."""
