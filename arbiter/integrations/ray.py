@@ -54,7 +54,7 @@ class Solver:
         chosen = read.with_run_type(run_type, "run_type", drop_budget=True)
         arbiter = Arbiter(chosen, run_types=(), leaving="cancel")
         self._shared = SharedArbiter(lambda: arbiter)
-        # Ray's own loop stands still while Ray waits for rows, so requests and deadlines need another one
+        # Ray's own loop stands still while the next stage takes no rows, so requests and deadlines need another one
         self._loop = asyncio.new_event_loop()
         Thread(target=_run, args=(self._loop,), daemon=True, name="arbiter").start()
         end = weakref.finalize(self, _end, self._loop, self._shared)
