@@ -9,6 +9,7 @@
 """
 
 from arbiter.actors.actor import Actor, ActorContext, ConcurrentActor, SequentialActor
+from arbiter.actors.beliefs import BeliefConfidence, BeliefReward, StepModel
 from arbiter.actors.factories import ActorFactories
 from arbiter.actors.glimpses import GlimpsedEscalation
 from arbiter.actors.mailboxes import Inbox
@@ -97,6 +98,8 @@ __all__ = [
     "AuditScores",
     "AuditStep",
     "Author",
+    "BeliefConfidence",
+    "BeliefReward",
     "Candidate",
     "ChoiceGrader",
     "CodeGrader",
@@ -155,6 +158,7 @@ __all__ = [
     "StepAudited",
     "StepDrafted",
     "StepGlimpsed",
+    "StepModel",
     "StepRegenerated",
     "StepScored",
     "StopReason",

@@ -17,6 +17,7 @@ _DECIDES: dict[RunType, str] = {
     "trigger": "the first steps, hesitation, and unusual confidence of the draft",
     "paced": "the risk of the draft's step, with an allowance for each problem",
     "glimpse": "the first token of each step, before the step is written",
+    "pomdp": "what an escalation gains, after the scores of all steps so far",
     "random": "chance, to compare with",
     "oracle": "both models write every step, and the process reward model scores both",
     "generate": "both models write every step, for training rows",
@@ -32,6 +33,7 @@ _THRESHOLDS = {
     "trigger": "a lower one escalates more",
     "paced": "a lower one escalates more",
     "glimpse": "a higher one escalates more",
+    "pomdp": "a lower one escalates more",
     "random": "the probability of escalating",
 }
 _ROLES = {

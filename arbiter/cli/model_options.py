@@ -20,6 +20,7 @@ _NEEDED: dict[RunType, tuple[Role, ...]] = {
     "trigger": ("draft", "target"),
     "paced": ("draft", "target"),
     "glimpse": ("draft", "target"),
+    "pomdp": ("draft", "target"),
     "random": ("draft", "target"),
     "router": ("draft", "target", "router"),
     "rsd": ("draft", "target", "prm"),

@@ -31,7 +31,7 @@ from arbiter.config.config_files import built_in as built_in
 from arbiter.config.config_paths import with_absolute_paths
 from arbiter.config.key_errors import describe
 from arbiter.config.model_tables import InProcessTable, ModelTables, RouterTable
-from arbiter.config.policy_tables import GlimpseTable, PacingTable, TriggerTable
+from arbiter.config.policy_tables import BeliefTable, GlimpseTable, PacingTable, TriggerTable
 from arbiter.config.ray_table import RayTable
 from arbiter.config.run_tables import (
     BUDGETED,
@@ -117,7 +117,7 @@ class Config(ConfigTable, frozen=True):
 
     ``mean`` is the geometric mean of the probabilities of the step's tokens. ``first`` is exp(−H), where H is the
     entropy of the distribution of its first token. Not set: ``mean`` for ``confidence``,
-    ``trigger`` and ``paced``, and for ``generate`` with a draft in process. Otherwise no confidence is measured.
+    ``trigger``, ``paced`` and ``pomdp``, and for ``generate`` with a draft in process. Otherwise none is measured.
     """
     budget: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
     """The share of decided steps that may be escalated.
@@ -140,6 +140,8 @@ class Config(ConfigTable, frozen=True):
     """The triggers of the run type ``trigger``."""
     pacing: PacingTable = PacingTable()
     """The allowance of each problem, for the run type ``paced``."""
+    pomdp: BeliefTable = BeliefTable()
+    """How often steps are right, for the run type ``pomdp``."""
     glimpse: GlimpseTable = GlimpseTable()
     """The first token that decides, for the run type ``glimpse``."""
     limits: LimitsTable = LimitsTable()
@@ -170,8 +172,8 @@ class Config(ConfigTable, frozen=True):
         The run types that decide by it request it. ``generate`` does if the key is set or the draft is in process: a
         server that returns no probabilities would fail the request.
         """
-        paced = self.run_type == "paced" and self.pacing.score == "confidence"
-        if paced or self.run_type in ("confidence", "trigger"):
+        scores = {"paced": self.pacing.score, "pomdp": self.pomdp.score}
+        if scores.get(self.run_type) == "confidence" or self.run_type in ("confidence", "trigger"):
             return self.confidence or "mean"
         if self.run_type == "generate":
             return self.confidence or ("mean" if isinstance(self.models.draft, InProcessTable) else None)
@@ -218,6 +220,8 @@ class Config(ConfigTable, frozen=True):
             )
         if self.run_type == "trigger":
             self.trigger.check(source, self.log.record)
+        if self.run_type == "pomdp":
+            self.pomdp.check(source)
         if self.run_type == "glimpse":
             self.glimpse.check(source, self.lookahead, self.block)
         self.log.check(source, self.run_type)
@@ -244,6 +248,8 @@ class Config(ConfigTable, frozen=True):
                 return self.trigger.policy(self.thresholds.trigger, self.confidence_metric or "mean")
             case "paced":
                 return self.pacing.policy(self.thresholds.paced, self.confidence_metric or "mean")
+            case "pomdp":
+                return self.pomdp.policy(self.thresholds.pomdp, self.confidence_metric or "mean")
             case "glimpse":
                 return self.glimpse.policy(self.thresholds.glimpse, self.budget)
             case "draft":

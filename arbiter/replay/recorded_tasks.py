@@ -2,6 +2,7 @@
 
 import msgspec
 
+from arbiter.actors.beliefs import BeliefConfidence, BeliefReward
 from arbiter.actors.glimpses import GlimpsedEscalation
 from arbiter.actors.pacing import PacedConfidence, PacedJudge, PacedReward, PacedRouter
 from arbiter.actors.policies import (
@@ -37,6 +38,8 @@ AnyPolicy = (
     | PacedReward
     | PacedJudge
     | GlimpsedEscalation
+    | BeliefConfidence
+    | BeliefReward
 )
 
 

@@ -13,7 +13,7 @@ from arbiter.simulation.study import Hardware, Study
 from arbiter.simulation.synthetic_workload import SyntheticWorkload
 from arbiter.simulation.workload import StatedWorkload, Workload
 
-_BY_HISTORY: tuple[RunType, ...] = ("trigger", "paced")
+_BY_HISTORY: tuple[RunType, ...] = ("trigger", "paced", "pomdp")
 
 
 class CasePlan:

@@ -21,7 +21,7 @@ from arbiter.runs.results import Summary
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# The colours of Okabe and Ito, and three of Tol, which are distinguishable with any colour vision. Markers differ.
+# The colours of Okabe and Ito, and four of Tol, which are distinguishable with any colour vision. Markers differ.
 STYLES: dict[RunType, tuple[str, str]] = {
     "draft": ("#E69F00", "D"),
     "target": ("#000000", "P"),
@@ -35,6 +35,7 @@ STYLES: dict[RunType, tuple[str, str]] = {
     "trigger": ("#882255", "<"),
     "paced": ("#44AA99", ">"),
     "glimpse": ("#332288", "p"),
+    "pomdp": ("#117733", "d"),
 }
 _MODELS: dict[Model, str] = {
     "draft": "#E69F00",

@@ -20,6 +20,7 @@ _ORDER: tuple[RunType, ...] = (
     "trigger",
     "paced",
     "glimpse",
+    "pomdp",
     "judge",
     "rsd",
     "router",

@@ -38,6 +38,7 @@ RUN_TYPES = (
     "trigger",
     "paced",
     "glimpse",
+    "pomdp",
 )
 
 

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from arbiter.actors.beliefs import BeliefConfidence, StepModel
 from arbiter.actors.pacing import PacedConfidence
 from arbiter.actors.triggers import TriggeredEscalation
 from arbiter.log.explain import decision, result_of
@@ -52,6 +53,7 @@ def hesitant(verdict: Verdict | None, confidence: float = 0.5) -> StepRecord:
 
 WRITTEN = StepRecord((Candidate("target", "text", "separator", Usage(completion_tokens=30), 0.0),), 0)
 ONE_WORD = TriggeredEscalation(1.0, words=("wait",))
+BELIEFS = StepModel(0.8, 0.95, (0.6,), (0.1, 0.9), (0.6, 0.4))
 TRIGGERS = TriggeredEscalation(0.9, first=2, unsure=0.25, words=("wait",), consecutive=2)
 
 
@@ -81,6 +83,12 @@ TRIGGERS = TriggeredEscalation(0.9, first=2, unsure=0.25, words=("wait",), conse
             (hesitant("escalate"),),
             PacedConfidence(0.25, 3, "escalations", 3),
             "kept: risk = 0.1 ≤ 0.25 (τ = 0.25, 1 of 3 escalations used before it)",
+        ),
+        (
+            hesitant("escalate"),
+            (hesitant("keep_draft", 0.95),),
+            BeliefConfidence(0.1, BELIEFS, 2),
+            "escalated: gain = 0.4125 > τ = 0.1 (belief before it = 0.9)",
         ),
         (step("keep_draft", 0.5), (), PacedConfidence(0.25, 3), "kept"),
     ],

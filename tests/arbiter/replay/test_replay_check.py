@@ -8,6 +8,7 @@ import anyio
 import msgspec
 import pytest
 
+from arbiter.actors.beliefs import BeliefConfidence, BeliefReward, StepModel
 from arbiter.actors.glimpses import GlimpsedEscalation
 from arbiter.actors.pacing import PacedConfidence, PacedJudge, PacedReward, PacedRouter
 from arbiter.actors.policies import (
@@ -36,6 +37,7 @@ from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, 
 from arbiter.protocols.records import Limits, ScoreKind, Target, Transcript, Usage, Verdict
 from arbiter.replay.check import check
 
+BELIEFS = StepModel(0.8, 0.95, (0.5,), (0.1, 0.9), (0.6, 0.4))
 SCALES: tuple[ScoreKind, ...] = ("prm", "router", "judge")
 POLICIES: tuple[Policy, ...] = (
     DraftOnly(),
@@ -55,6 +57,8 @@ POLICIES: tuple[Policy, ...] = (
     PacedRouter(0.5, 2, "escalations", 4),
     PacedReward(0.5, 9),
     PacedJudge(0.5, 9),
+    BeliefConfidence(0.05, BELIEFS, 5),
+    BeliefReward(0.05, BELIEFS, 5),
     GlimpsedEscalation(0.5),
     GlimpsedEscalation(0.5, "target", budget=0.3),
     LearnedRouter(0.5, budget=0.3),

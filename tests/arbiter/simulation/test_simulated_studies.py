@@ -40,7 +40,7 @@ def simulated(
     return CasePlan(config, servers or hardware(), world, None).simulate(case, lambda: None)
 
 
-BY_HISTORY: tuple[RunType, ...] = ("trigger", "paced")
+BY_HISTORY: tuple[RunType, ...] = ("trigger", "paced", "pomdp")
 
 
 @pytest.mark.parametrize("run_type", BY_HISTORY)

@@ -49,6 +49,7 @@ SEQUENTIAL: tuple[RunType, ...] = (
     "trigger",
     "paced",
     "glimpse",
+    "pomdp",
 )
 ALL: tuple[RunType, ...] = (*SEQUENTIAL, "oracle", "generate")
 
