@@ -25,7 +25,7 @@ from arbiter.grading.found_graders import reads_row
 from arbiter.log.writer import Show
 from arbiter.protocols.errors import ConfigError, RunError
 from arbiter.protocols.messages import Task
-from arbiter.protocols.model_traits import KeepsKeysAndValues, KVMemory
+from arbiter.protocols.model_traits import KeepsKeysAndValues, KVMemory, ReadsSteps
 from arbiter.protocols.records import Solution, StepRecord
 from arbiter.runs.early_stop import EarlyStop
 from arbiter.runs.folder import RunFolder, check_run, is_solved, open_run
@@ -35,6 +35,8 @@ from arbiter.runs.model_opening import open_models
 from arbiter.runs.results import Result, Summary, summary_of
 from arbiter.runs.run_plan import run_plan
 from arbiter.runs.stored_summary import read_summary
+
+_NOT_COMPUTED = ("wall_seconds", "cpu_seconds", "kv_memory", "comparison", "steps_as_text")
 
 
 class Watcher(Protocol):
@@ -115,7 +117,7 @@ def _measured(folder: Path) -> dict[str, Any]:
     with suppress(RunError):  # it is damaged: what the log has must do
         stored = read_summary(folder, Summary)
         if stored is not None:
-            return {name: getattr(stored, name) for name in ("wall_seconds", "cpu_seconds", "kv_memory", "comparison")}
+            return {name: getattr(stored, name) for name in _NOT_COMPUTED}
     return {}
 
 
@@ -194,7 +196,8 @@ async def run_problems(
     wall, cpu = round(folder.journal.seconds, 6), round(time.process_time() - cpu_before, 6)
     alone = None if folder.journal.earlier.sessions else cpu
     summary = summary_of(config, results, wall, solving.cancel_called, alone)
-    summary = msgspec.structs.replace(summary, **{"kv_memory": kv_memory(models), "stopped": early.cause, **measured})
+    of_models = {"kv_memory": kv_memory(models), "steps_as_text": steps_as_text(models) if config.token_exact else {}}
+    summary = msgspec.structs.replace(summary, **{**of_models, "stopped": early.cause, **measured})
     await folder.finish(summary)
     return summary
 
@@ -204,6 +207,13 @@ def kv_memory(models: Models) -> dict[str, KVMemory]:
     ports = {name: handle.port for name, handle in handles_of(models).items()}
     memory = {name: port.kv_memory for name, port in ports.items() if isinstance(port, KeepsKeysAndValues)}
     return {name: used for name, used in memory.items() if used is not None}
+
+
+def steps_as_text(models: Models) -> dict[str, str]:
+    """Return why models read their own steps as text, by the names of their tables, for those that do."""
+    ports = {name: handle.port for name, handle in handles_of(models).items()}
+    reasons = {name: port.without_token_ids for name, port in ports.items() if isinstance(port, ReadsSteps)}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
 def check_tools(config: Config, problems: Sequence[Problem], models: Models) -> None:
