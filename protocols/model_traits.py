@@ -92,6 +92,16 @@ class RefusesConstraints(Protocol):
 
 
 @runtime_checkable
+class ReadsSteps(Protocol):
+    """A ``Generator`` that says how it reads the steps that it wrote itself. Others are taken to read their tokens."""
+
+    @property
+    def without_token_ids(self) -> str | None:
+        """Why it reads them as text, and how to change that; None if it reads the tokens that it wrote."""
+        ...
+
+
+@runtime_checkable
 class WritesThoughts(Protocol):
     """A ``Generator`` that says whether its answers begin with a thought. Other models are taken to write none."""
 

@@ -19,7 +19,7 @@ from arbiter.backends.token_texts import TokenTexts, prompt_tokens
 from arbiter.protocols.ports import Proposal
 from arbiter.protocols.records import Step, Transcript
 
-_LETTER = "A"  # stands for a step that is not written yet: steps begin with a visible character
+_LETTER = "a"  # stands for a step that is not written yet: steps begin with a visible character
 _LONGEST = 16  # tokens of the text before a border
 
 

@@ -10,6 +10,7 @@ from arbiter.backends.token_texts import TokenTexts
 from arbiter.protocols.records import PrefixMatch, StopReason
 from arbiter.structured.partial_marks import settled
 
+_JOIN = 5  # tokens of a context before the step when it is decoded
 UNFINISHED = "\ufffd"
 """Stands for bytes that are no whole character."""
 
@@ -104,6 +105,18 @@ class StepTokens:
 
     def _decoded(self, tokens: list[int]) -> str:
         return self._decoder.decode(tokens)
+
+
+class ContextDecoder:
+    """Decodes tokens with the end of a context before them: some tokenizers drop a space at the beginning of a text."""
+
+    def __init__(self, texts: TokenDecoder, context: Sequence[int]) -> None:
+        self._texts = texts
+        self._before = context[-_JOIN:]  # as servers do
+        self._skipped = len(texts.decode(self._before))
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return self._texts.decode([*self._before, *tokens])[self._skipped :]
 
 
 def proposed_tokens(texts: TokenTexts, text: str, ending: StopReason, separator: str, room: int) -> list[int]:

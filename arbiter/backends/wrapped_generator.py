@@ -8,6 +8,7 @@ from arbiter.protocols.model_traits import (
     KeepsKeysAndValues,
     KnowsContext,
     KVMemory,
+    ReadsSteps,
     RefusesConstraints,
     RefusesLogprobs,
     RefusesTools,
@@ -56,6 +57,11 @@ class WrappedGenerator:
     def without_constraints(self) -> str | None:
         """Why the model fails under a constraint, and how to change that; None if it does not."""
         return self.inner.without_constraints if isinstance(self.inner, RefusesConstraints) else None
+
+    @property
+    def without_token_ids(self) -> str | None:
+        """Why the model reads its own steps as text, and how to change that; None if it reads the tokens."""
+        return self.inner.without_token_ids if isinstance(self.inner, ReadsSteps) else None
 
     @property
     def opens_thought(self) -> bool:

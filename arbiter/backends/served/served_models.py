@@ -13,13 +13,15 @@ from arbiter.backends.served.chat_hosts import ChatRequests, find_continuation
 from arbiter.backends.served.dialects import dialect_of, remedy
 from arbiter.backends.served.draft_memory import DraftMemory
 from arbiter.backends.served.end_signs import end_signs
-from arbiter.backends.served.generator import WITHOUT_PENALTIES, ServedGenerator
+from arbiter.backends.served.generator import ServedGenerator
 from arbiter.backends.served.judge import ServedJudge
 from arbiter.backends.served.label_tokens import LabelScorer
 from arbiter.backends.served.problem_sessions import control_table, with_sessions
 from arbiter.backends.served.prompt_form import PromptForm, prompt_counter, prompt_form, prompt_texts
 from arbiter.backends.served.refusals import decoded, understood
+from arbiter.backends.served.request_fields import WITHOUT_PENALTIES
 from arbiter.backends.served.scorer import ServedScorer
+from arbiter.backends.served.token_steps import token_steps
 from arbiter.backends.served.transport import (
     Address,
     NotServedError,
@@ -93,7 +95,11 @@ async def open_served_generator(
         if is_chat(table):
             found = await _try_request(name, find_continuation(transport, table.model, separator))
             chats = ChatRequests(transport, template, found)
-        signs = await end_signs(name, table, listed.owned_by if listed else None)
+        owner = listed.owned_by if listed else None
+        signs, form = await end_signs(name, table, owner), prompt_form(texts)
+        await _refuse_reward_server(name, table, transport)
+        trial = token_steps(transport, table.model, None if chats else texts, signs.engine, form)
+        steps = await _try_request(name, trial)
         generator = ServedGenerator(
             transport,
             table.model,
@@ -106,10 +112,10 @@ async def open_served_generator(
             signs,
             listed.max_model_len if listed else None,
             chats,
-            prompt_form(texts),
+            form,
             prompt_counter(texts),
+            steps,
         )
-        await _refuse_reward_server(name, table, transport)
         if table.verifies:
             settings = await _verification_settings(name, table, table.verifies, listed)
             verifying = VerifyingGenerator(generator, transport, table.model, template, settings)
