@@ -33,7 +33,8 @@ def serve(file: Path, port: int, template: Path | None = None) -> None:
     if template is not None:
         params.chat_template = template.read_text(encoding="utf-8")
     server = xllamacpp.Server(params)
-    print(str(server.listening_address), flush=True)  # noqa: T201 - for the log
+    address: Any = server.listening_address
+    print(address, flush=True)  # noqa: T201 - for the log
     signal.pause()
 
 
