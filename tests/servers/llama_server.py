@@ -4,7 +4,7 @@ Call it as ``python llama_server.py FILE PORT [TEMPLATE]`` in the environment of
 stopped. ``TEMPLATE`` is the file of a chat template.
 """
 
-# pyright: reportMissingImports=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportMissingImports=false, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (xllamacpp is only in its own environment)
 
 import signal
@@ -33,8 +33,7 @@ def serve(file: Path, port: int, template: Path | None = None) -> None:
     if template is not None:
         params.chat_template = template.read_text(encoding="utf-8")
     server = xllamacpp.Server(params)
-    address: Any = server.listening_address
-    print(address, flush=True)  # noqa: T201 - for the log
+    print(server.listening_address, flush=True)  # noqa: T201 - for the log
     signal.pause()
 
 
