@@ -80,7 +80,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
 
 
 def workers(address: str, count: int = 3) -> RaySolver:
-    return RaySolver(RayPlace(address, count, num_cpus=0.5, lease=3.0))
+    return RaySolver(RayPlace(address, count, num_cpus=0.5, lease=10.0))
 
 
 def test_three_workers_have_the_transcripts_of_one_process(
