@@ -17,6 +17,7 @@ def export_command(
     problem: tuple[str, ...] = (),
     perfetto: Path | None = None,
     otlp: str | None = None,
+    otlp_texts: bool = False,
     inspect: Path | None = None,
     parquet: Path | None = None,
     debug: bool = False,
@@ -53,6 +54,8 @@ def export_command(
     otlp
         Send OpenTelemetry spans to the collector at this URL, by OTLP over HTTP. The spans have no text of questions or
         steps. Needs the extra `otel`.
+    otlp_texts
+        The spans have the questions, the steps and the answers too. The log must have them.
     inspect
         Write a log for `inspect view`, named `.eval` or `.json`: each problem with its score, its steps and their
         authors. Needs the extra `inspect`.
@@ -62,7 +65,7 @@ def export_command(
     debug
         Show the traceback of an error.
     """
-    return guarded(debug, lambda: _export(run, html, problem, perfetto, otlp, inspect, parquet))
+    return guarded(debug, lambda: _export(run, html, problem, perfetto, otlp, otlp_texts, inspect, parquet))
 
 
 def _export(
@@ -71,11 +74,14 @@ def _export(
     problems: tuple[str, ...],
     perfetto: Path | None,
     otlp: str | None,
+    otlp_texts: bool,
     inspect: Path | None,
     parquet: Path | None,
 ) -> int:
     if problems and html is None:
         raise ConfigError("--problem chooses the problems of the HTML page: add --html FILE")
+    if otlp_texts and otlp is None:
+        raise ConfigError("--otlp-texts is about the spans: add --otlp URL")
     _check_formats(html, perfetto, otlp, inspect, parquet)
     run = Run.open(resolve(folder, LOGGED))
     if html is not None:
@@ -83,7 +89,7 @@ def _export(
     if perfetto is not None:
         _write_perfetto(run, perfetto)
     if otlp is not None:
-        _send(run, otlp)
+        _send(run, otlp, otlp_texts)
     if inspect is not None:
         _write_eval(run, inspect)
     if parquet is not None:
@@ -130,11 +136,11 @@ def _write_perfetto(run: Run, path: Path) -> None:
     say(f"the trace is in {path}: open it at https://ui.perfetto.dev")
 
 
-def _send(run: Run, endpoint: str) -> None:
-    from arbiter.exports.otlp import send_spans  # its packages are an extra
+def _send(run: Run, endpoint: str, texts: bool) -> None:
+    from arbiter.exports.otlp import send_spans, without_user  # its packages are an extra
 
-    spans = send_spans(run, endpoint)
-    say(f"sent {spans} spans to {endpoint}")
+    spans = send_spans(run, endpoint, texts=texts)
+    say(f"sent {spans} spans to {without_user(endpoint)}")
 
 
 def _check_name(path: Path) -> None:

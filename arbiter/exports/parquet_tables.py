@@ -43,6 +43,7 @@ RECORD_TYPES: Final = {
     "draft_text": "string",
     "draft_score": "double",
     "draft_confidence": "double",
+    "glimpse_confidence": "double",
     "target_text": "string",
     "target_score": "double",
     "audit_draft": "double",

@@ -60,6 +60,7 @@ def record_row(record: StepRecord) -> Row:
         "draft_text": draft and draft.text,
         "draft_score": draft and draft.score,
         "draft_confidence": draft and draft.confidence,
+        "glimpse_confidence": record.glimpse and record.glimpse.confidence,
         "target_text": target and target.text,
         "target_score": target and target.score,
         "audit_draft": record.audit and record.audit.draft,

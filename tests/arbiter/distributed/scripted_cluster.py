@@ -135,7 +135,7 @@ class ScriptedCluster:
             tasks.start_soon(self._act)
             for name in names:
                 tasks.start_soon(self._keep, name, session, done, tasks.cancel_scope)
-        return SolvingCost(None, {})
+        return SolvingCost(None)
 
     async def _keep(
         self,
