@@ -127,6 +127,8 @@ class StepGenerator:
             answer.valid,
             answer.violation,
             answer.tokens,
+            answer.token_ids,
+            answer.overrun,
         )
 
     def _request(
@@ -155,6 +157,7 @@ class StepGenerator:
             presence_penalty=sampling.presence_penalty,
             frequency_penalty=sampling.frequency_penalty,
             top_logprobs=task.top_logprobs,
+            token_exact=task.token_exact,
         )
 
     def _for(self, context: Context, is_ahead: bool) -> Generator:

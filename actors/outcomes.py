@@ -40,6 +40,8 @@ def generated(
         violation=answer.violation,
         tries=answer.tries,
         tokens=_tokens(answer, request),
+        token_ids=answer.token_ids,
+        overrun=answer.overrun,
     )
 
 
@@ -50,7 +52,9 @@ def generated_block(
     if not answers:
         raise BackendError(f"the {request.author} model wrote no step of a block")
     first, *others = (generated(answer, request, seconds, gathered) for answer in answers)
-    following = tuple(FollowingStep(one.text, one.stop_reason, one.cost, one.confidence) for one in others)
+    following = tuple(
+        FollowingStep(one.text, one.stop_reason, one.cost, one.confidence, one.token_ids, one.overrun) for one in others
+    )
     return msgspec.structs.replace(first, following=following)
 
 
@@ -77,7 +81,7 @@ def _tokens(answer: Generation, request: GenerationRequest) -> tuple[WrittenToke
         return None
     if answer.tokens is None:
         raise BackendError(f"the {request.author} model returned no log-probabilities, which the request needs")
-    ended = request.separator if answer.stop_reason == "separator" and not answer.calls else ""
+    ended = request.separator + answer.overrun if answer.stop_reason == "separator" and not answer.calls else ""
     fault = fault_of(answer.tokens, answer.text + ended, is_whole=not answer.calls)
     if fault is not None:
         raise BackendError(f"the {request.author} model returned log-probabilities that cannot be: {fault}")

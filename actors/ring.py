@@ -30,6 +30,7 @@ from arbiter.actors.transcripts import first_context
 from arbiter.actors.verifier import Verifier
 from arbiter.protocols.errors import ClosedError, ConfigError
 from arbiter.protocols.messages import StartProblem, Task
+from arbiter.protocols.model_traits import HoldsProblems
 from arbiter.protocols.ports import Journal
 from arbiter.protocols.records import Solution, StepRecord
 
@@ -158,6 +159,9 @@ async def open_ring(
         raise ConfigError(f"block must be 1 or more; above 1 without lookahead and salvage, but it is {block}")
     journal, registry = journal or NoJournal(), ProblemRegistry()
     calls, settings = RequestExecutor(registry, journal), RingSettings(lookahead, verify, salvage, block)
+    for model in models.ports:
+        if isinstance(model, HoldsProblems):
+            registry.after_last(model.release)
     with open_mailboxes(mailbox) as (routes, inboxes):
         async with services() as tasks:
             delivery = DirectDelivery(registry, tasks)

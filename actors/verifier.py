@@ -137,7 +137,14 @@ class Verifier(ConcurrentActor[VerifierMail]):
 def _request(context: Context, candidate: Candidate, score_kind: ScoreKind) -> ScoreRequest:
     task = context.task
     return ScoreRequest(
-        task.id, context.step, score_kind, context.transcript, candidate.text, candidate.author, task.separator
+        task.id,
+        context.step,
+        score_kind,
+        context.transcript,
+        candidate.text,
+        candidate.author,
+        task.separator,
+        token_ids=candidate.token_ids,
     )
 
 

@@ -54,7 +54,8 @@ class RunStarted(Payload, frozen=True, tag="run_started"):
     """A session of the run begins. Sessions count from 0.
 
     ``identity`` has every configuration key that affects results; ``digest`` is a digest of it. ``versions`` are those
-    of the installed packages. ``record`` says how much the log contains.
+    of the installed packages. ``record`` says how much the log contains. ``segments`` says how many lines of each
+    segment that earlier sessions wrote belong to the run (``arbiter.log.segments``): further ones came too late.
     """
 
     session: int
@@ -62,6 +63,7 @@ class RunStarted(Payload, frozen=True, tag="run_started"):
     identity: dict[str, Any]
     versions: dict[str, str]
     record: Detail = "full"
+    segments: dict[str, int] = {}  # noqa: RUF012 - msgspec gives each its own
 
 
 class RunEnded(Payload, frozen=True, tag="run_ended"):
@@ -91,6 +93,7 @@ class StartProblemEvent(Payload, frozen=True, tag="start_problem"):
     after: tuple[Turn, ...] = ()
     rules: AnswerRules | None = None
     top_logprobs: int | None = None
+    token_exact: bool = False
 
     def transcript(self, kept: Iterable[Step] = ()) -> Transcript:
         """Return the transcript with which the problem starts, followed by the steps ``kept``."""
@@ -190,6 +193,8 @@ class FollowingStep(Record, frozen=True, omit_defaults=True):
     stop_reason: StopReason
     usage: Usage
     confidence: float | None = None
+    token_ids: tuple[int, ...] = ()
+    overrun: str = ""
 
 
 class CallGenerated(Payload, frozen=True, tag="call_generated"):
@@ -198,9 +203,9 @@ class CallGenerated(Payload, frozen=True, tag="call_generated"):
     ``overhead`` has tokens that are not part of the step (see ``Generation``). ``prefix_match`` is set if the model
     read a rejected draft. ``confidence`` in (0, 1] is set if it was requested. If the answer was ``stored`` by an
     earlier run, ``seconds`` is what the original request took. ``gathered`` says how the request gathered with others
-    before its start; None if it did not. ``calls``, ``valid``, ``violation`` and ``tokens`` are as in ``Candidate``.
-    ``tries`` counts how often the step was written, until it kept the rules of the answer. ``following`` are the steps
-    after it that the same request wrote.
+    before its start; None if it did not. ``calls``, ``valid``, ``violation``, ``tokens``, ``token_ids`` and ``overrun``
+    are as in ``Candidate``. ``tries`` counts how often the step was written, until it kept the rules of the answer.
+    ``following`` are the steps after it that the same request wrote.
     """
 
     text: str
@@ -217,6 +222,8 @@ class CallGenerated(Payload, frozen=True, tag="call_generated"):
     violation: str | None = None
     tries: int = 1
     tokens: tuple[WrittenToken, ...] | None = None
+    token_ids: tuple[int, ...] = ()
+    overrun: str = ""
     following: tuple[FollowingStep, ...] = ()
 
     @property
@@ -230,7 +237,14 @@ class CallGenerated(Payload, frozen=True, tag="call_generated"):
             return msgspec.structs.replace(self, following=()) if self.following else self
         step = self.following[index - 1]
         return CallGenerated(
-            step.text, step.stop_reason, step.usage, 0.0, stored=self.stored, confidence=step.confidence
+            step.text,
+            step.stop_reason,
+            step.usage,
+            0.0,
+            stored=self.stored,
+            confidence=step.confidence,
+            token_ids=step.token_ids,
+            overrun=step.overrun,
         )
 
 
@@ -319,6 +333,32 @@ class LimitMoved(Payload, frozen=True, tag="limit_moved"):
     reason: LimitReason
 
 
+class Part(Record, frozen=True):
+    """The lines of a segment of the log from ``start`` up to ``end``, without it. Lines count from 0.
+
+    ``segment`` is the name of its file. An empty name is for ``events.jsonl``.
+    """
+
+    segment: str
+    start: int
+    end: int
+
+
+class ProblemClaimed(Payload, frozen=True, tag="problem_claimed"):
+    """A worker takes over a problem, or one of its samples, which has no other worker from now on.
+
+    ``token`` grows with each claim of a session. ``earlier`` are the parts of the log that the worker has read, in
+    their order. Of what others wrote about the problem, only that counts. The fields of the event name no problem: a
+    claim is no part of a problem's history.
+    """
+
+    claimed: str
+    number: int
+    token: int
+    worker: str
+    earlier: tuple[Part, ...] = ()
+
+
 class ProblemEnded(Payload, frozen=True, tag="problem_ended"):
     """A problem ended. ``steps`` and ``audited`` count the kept and the audited steps.
 
@@ -367,7 +407,7 @@ StepKeptEvent = StepDraftedEvent | StepRegeneratedEvent | StepAcceptedEvent
 
 Outcome = CallGenerated | CallScored | CallFailed | CallCancelled
 CallEvent = CallStarted | Predrafted | Prescored | Outcome | CallRetried
-AnyPayload = RunStarted | RunEnded | MessageEvent | CallEvent | LimitMoved | ProblemEnded | Graded
+AnyPayload = RunStarted | RunEnded | MessageEvent | CallEvent | LimitMoved | ProblemClaimed | ProblemEnded | Graded
 
 
 class Entry(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@
     message   STEP/KIND, STEP/step_scored/AUTHOR, STEP/step_failed/ACTOR/UNSERVED_KIND
     call      MESSAGE/MODEL/INDEX
     event     CALL/answer, CALL/retry/ATTEMPT, STEP/problem_ended, PROBLEM#SAMPLE/graded,
-              run_started/SESSION, run_ended/SESSION, limit/MODEL/MOVE
+              run_started/SESSION, run_ended/SESSION, limit/MODEL/MOVE, claim/TOKEN
 
 The functions build the text of an id; they are on the hot path of the ring. The structs are parsed ids. Ids are parsed
 from the right, so the id of a problem may contain any text: slashes, number signs, whole ids. The name of an actor must
@@ -102,6 +102,11 @@ def limit_id(model: str, move: int) -> str:
     ``model`` is the configuration key of the model after ``models.``; ``move`` counts its changes from 0.
     """
     return f"limit/{model}/{move}"
+
+
+def claim_id(token: int) -> str:
+    """Return the id of the claim of a problem by a worker."""
+    return f"claim/{token}"
 
 
 class StepId(msgspec.Struct, frozen=True):

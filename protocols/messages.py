@@ -64,6 +64,7 @@ class Task(msgspec.Struct, frozen=True, eq=False):
     - ``tags`` are the user's labels. They are written to the log and change nothing.
     - ``top_logprobs`` requests the tokens of the answer with their log-probabilities, and as many alternatives for
       each; None requests none. No draft is then verified.
+    - ``token_exact`` says how a model reads the steps that it wrote itself: as the tokens that it wrote, or as text.
 
     Two tasks are never equal, so that a problem that is submitted twice counts as two.
     """
@@ -81,6 +82,7 @@ class Task(msgspec.Struct, frozen=True, eq=False):
     seed_key: str | None = None
     tags: Mapping[str, str] = {}
     top_logprobs: int | None = None
+    token_exact: bool = False
 
     @property
     def seed_name(self) -> str:
@@ -182,6 +184,7 @@ class StartProblem(Message, frozen=True, tag="start_problem"):
             after=transcript.after,
             rules=transcript.rules,
             top_logprobs=task.top_logprobs,
+            token_exact=task.token_exact,
         )
 
 

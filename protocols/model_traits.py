@@ -31,6 +31,18 @@ class KeepsKeysAndValues(Protocol):
 
 
 @runtime_checkable
+class HoldsProblems(Protocol):
+    """A ``Generator`` or ``Scorer`` that holds something for each problem until its end, as a session of its server."""
+
+    def release(self, problem: str) -> None:
+        """Give up what is held for the problem with this id: its last sample has ended, failed or was cancelled.
+
+        Requests that are being cancelled may still run. It neither blocks nor raises. The id may come again later.
+        """
+        ...
+
+
+@runtime_checkable
 class KnowsContext(Protocol):
     """A ``Generator`` or ``Scorer`` that knows how many tokens its model can read and write together."""
 
@@ -76,6 +88,16 @@ class RefusesConstraints(Protocol):
     @property
     def without_constraints(self) -> str | None:
         """Why the model fails under a constraint, and how to change that; None if it does not."""
+        ...
+
+
+@runtime_checkable
+class ReadsSteps(Protocol):
+    """A ``Generator`` that says how it reads the steps that it wrote itself. Others are taken to read their tokens."""
+
+    @property
+    def without_token_ids(self) -> str | None:
+        """Why it reads them as text, and how to change that; None if it reads the tokens that it wrote."""
         ...
 
 
@@ -129,7 +151,9 @@ class WritesBlocks(Protocol):
 
 def next_request(request: GenerationRequest, written: Generation) -> GenerationRequest:
     """Return the request for the step after ``written``, which the draft model wrote, in the same block."""
-    transcript = request.transcript.extended(Step(written.text, request.author))
+    transcript = request.transcript.extended(
+        Step(written.text, request.author, request.target, written.token_ids, written.overrun)
+    )
     return msgspec.structs.replace(request, step=request.step + 1, transcript=transcript)
 
 
@@ -149,3 +173,23 @@ class ScoresBlocks(Protocol):
         errors are as for ``score``.
         """
         ...
+
+
+_WITHOUT_THOUGHT: tuple[Effort, ...] = ("none", "minimal")
+
+
+def thought_opening(model: object, effort: Effort | None) -> ThoughtOpening | None:
+    """Return what opens the thought with which the answers of ``model`` may begin; None if they begin with none.
+
+    ``effort`` is the one that is requested; None for the usual prompt. With an effort, the prompt opens a thought if
+    the model says so of that effort, and otherwise the model may open one itself, unless it is not to think at all.
+    """
+    efforts = model.efforts if isinstance(model, TakesEfforts) else None
+    if effort is not None and efforts is not None and effort in efforts:
+        return "prompt" if efforts[effort] else None if effort in _WITHOUT_THOUGHT else "answer"
+    if not isinstance(model, WritesThoughts):
+        return None
+    if model.opens_thought:
+        return "prompt"
+    thinks = model.thinks if effort is None else effort not in _WITHOUT_THOUGHT
+    return "answer" if thinks else None

@@ -461,3 +461,14 @@ def test_the_grader_is_measured_on_pairs_next_to_the_library_alone_and_next_to_a
     assert found["math_verify"] == [case | {"found": 1, "false_right": 1}, exponent | {"found": 0, "false_right": 0}]
     assert (found["data"], found["ratio"], found["changed_by_load"]) == ({}, None, [0, 3])
     assert found["milliseconds"]["this checkout"] >= 0
+
+
+def test_a_drafted_call_that_breaks_its_schema_costs_the_time_of_the_target_on_top() -> None:
+    calls = load("call_times")
+    world = calls.CallWorkload(12, 1.0, steps=calls.TURNS["the call alone"], invalid=0.0)
+    router, alone = calls.RUNS["router"], calls.RUNS["target alone"]
+    kept, written, broken = (
+        calls.times(each, policy, 1)[0]
+        for each, policy in ((world, router), (world, alone), (replace(world, invalid=1.0), router))
+    )
+    assert kept < written < broken

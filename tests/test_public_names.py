@@ -19,6 +19,7 @@ TOP = [
     "ArbiterError",
     "BackendError",
     "BlockingArbiter",
+    "BlockingStream",
     "ClosedError",
     "Config",
     "ConfigError",

@@ -32,6 +32,7 @@ from arbiter.config.config_paths import with_absolute_paths
 from arbiter.config.key_errors import describe
 from arbiter.config.model_tables import InProcessTable, ModelTables, RouterTable
 from arbiter.config.policy_tables import BeliefTable, GlimpseTable, PacingTable, TriggerTable
+from arbiter.config.ray_table import RayTable
 from arbiter.config.run_tables import (
     BUDGETED,
     NO_BUDGET,
@@ -74,6 +75,12 @@ class Config(ConfigTable, frozen=True):
     """The seed of all random choices: sampling above temperature 0, the run type ``random``, and the audited steps."""
     separator: Annotated[str, msgspec.Meta(min_length=1)] = SEPARATOR
     """The text that ends a step."""
+    token_exact: bool = True
+    """Whether a model continues from the tokens that it wrote itself, instead of the tokens of their text.
+
+    [Token by token](../explanation/determinism.md#token-by-token) has the rule, and what servers need for it. ``false``
+    is the rule of runs that were recorded before this key.
+    """
     whole_blocks: bool | None = None
     """Whether a step holds whole fenced blocks of code: a separator inside one does not end the step.
 
@@ -145,6 +152,8 @@ class Config(ConfigTable, frozen=True):
     """The event log of the run."""
     serve: ServeTable = ServeTable()
     """What ``arbiter serve`` offers to its clients."""
+    ray: RayTable = RayTable()
+    """The workers of a run on Ray."""
 
     @property
     def depth(self) -> int | None:

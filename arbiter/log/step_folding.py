@@ -231,6 +231,8 @@ def _candidate(author: Author, made: events.CallGenerated, sample: int = 0, targ
         valid=made.valid,
         violation=made.violation,
         tokens=made.tokens,
+        token_ids=made.token_ids,
+        overrun=made.overrun,
     )
 
 

@@ -33,6 +33,8 @@ def as_generation(made: CallGenerated) -> Generation:
         violation=made.violation,
         tries=made.tries,
         tokens=made.tokens,
+        token_ids=made.token_ids,
+        overrun=made.overrun,
     )
 
 

@@ -60,6 +60,7 @@ def task_of(problem: ProblemHistory, policy: Policy | None = None) -> Task:
         seed_key=given.seed_key,
         tags=given.tags,
         top_logprobs=given.top_logprobs,
+        token_exact=given.token_exact,
     )
 
 

@@ -168,7 +168,14 @@ class SimulatedGenerator:
         work = EngineWork(prompt, completion, is_streamed=say is not None)
         served = await self._serve(request, work, None if say is None else partial(say, written.text[:1]))
         usage = Usage(sum(text.tokens for text in prompt), completion.tokens, served.cached)
-        return Generation(written.text, written.stop_reason, usage, written.overhead, confidence=written.confidence)
+        return Generation(
+            written.text,
+            written.stop_reason,
+            usage,
+            written.overhead,
+            confidence=written.confidence,
+            calls=written.calls,
+        )
 
     async def _checked(
         self,
@@ -191,7 +198,8 @@ class SimulatedGenerator:
         self._server.remember((*context, step))
         prompt = sum(text.tokens for text in context)
         usage = Usage(prompt, step.tokens, min(served.cached, prompt))
-        return Generation(step.key, written.stop_reason, usage, written.overhead + Usage(more), agreement)
+        overhead = written.overhead + Usage(more)
+        return Generation(step.key, written.stop_reason, usage, overhead, agreement, calls=written.calls)
 
     async def _serve(
         self, request: GenerationRequest, work: EngineWork, begun: Callable[[], object] | None = None

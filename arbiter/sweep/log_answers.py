@@ -9,7 +9,7 @@ from arbiter.log.history import CallHistory, ProblemHistory
 from arbiter.protocols import events
 from arbiter.protocols.ids import CallId, MessageId, StepId
 from arbiter.protocols.ports import Generation, GenerationRequest, Score, ScoreRequest
-from arbiter.protocols.records import Record, Step, Transcript, Usage
+from arbiter.protocols.records import Record, Transcript, Usage
 from arbiter.replay.recorded_models import as_generation, as_score
 from arbiter.sweep.answer_cache import Request
 
@@ -51,7 +51,7 @@ class AnswerCounts(Record, frozen=True):
 
 def answers_of(problem: ProblemHistory) -> Iterator[RecordedAnswer]:
     """Yield the answered requests of a problem, with their seconds. The log must be a full one (``log.record``)."""
-    steps = tuple(Step(step.kept.text, step.kept.author) for step in problem.steps())
+    steps = tuple(step.kept.step for step in problem.steps())
     for call in problem.calls.values():
         message = problem.messages.get((call.started and call.started.cause) or "")
         if message is None or message.step is None:
@@ -146,6 +146,7 @@ def _generation(
         presence_penalty=task.sampling.presence_penalty,
         frequency_penalty=task.sampling.frequency_penalty,
         top_logprobs=top_logprobs,
+        token_exact=task.token_exact,
     )
 
 
@@ -160,6 +161,7 @@ def _score(problem: ProblemHistory, call: CallHistory, message: events.Event, be
         score_kind=call.model if call.model == "router" or call.model == "judge" else "prm",
         transcript=before,
         candidate=made.text if isinstance(made, events.CallGenerated) else "",
+        token_ids=made.token_ids if isinstance(made, events.CallGenerated) else (),
         author="draft" if is_draft else "target",
         separator=problem.task.separator,
     )

@@ -39,6 +39,7 @@ ONE_OF_EACH: list[AnyPayload] = [
     events.CallCancelled(0.1),
     events.CallRetried(1, 0.5, "OSError: gone"),
     events.LimitMoved("draft", 90, "queue"),
+    events.ProblemClaimed("p", 1, 7, "w0", (events.Part("0000-w1-0.jsonl", 0, 9),)),
     events.ProblemEnded("failed", 3, 1.5, error="OSError: gone"),
     events.Graded(None, "7", "no number", {"answers": ["7"]}),
 ]

@@ -135,6 +135,11 @@ def test_a_value_out_of_range_names_the_key(table: str, key: str, value: float) 
     assert refusal({**EMPTY, table: {key: value}}).startswith(f"mine.toml: {table}.{key}: Expected ")
 
 
+def test_a_separator_has_a_character() -> None:
+    """Servers differ in what an empty stop text means."""
+    assert refusal({**EMPTY, "separator": ""}) == "mine.toml: separator: Expected `str` of length >= 1"
+
+
 def test_an_unknown_run_type_is_named() -> None:
     assert refusal({**EMPTY, "run_type": "ruter"}).startswith("mine.toml: run_type: Invalid enum value 'ruter'")
 
