@@ -11,13 +11,14 @@ import msgspec
 
 from arbiter.protocols.answer_tokens import WrittenToken
 from arbiter.protocols.errors import ConfigError
-from arbiter.protocols.events import CallFailed, CallGenerated, CallScored, Entry
+from arbiter.protocols.events import CallFailed, CallGenerated, CallScored, Entry, LimitReason
 from arbiter.protocols.records import (
     Author,
     ConfidenceMetric,
     PrefixMatch,
     Record,
     ScoreKind,
+    Step,
     StopReason,
     Transcript,
     Usage,
@@ -49,6 +50,9 @@ class GenerationRequest(Record, frozen=True):
       model in process that lacks the extra ``structured`` raises ``BackendError``, which says what to install.
     - ``in_thought`` is True if answers begin within a thought, which the prompt of a model that writes them opens.
     - ``presence_penalty`` and ``frequency_penalty`` are as in ``Sampling``.
+
+    - ``token_exact`` says how a model reads the steps that it wrote itself: as their ``token_ids``, or as text. The
+      answer then has its own ``token_ids``, if the model can return them.
 
     ``top_logprobs`` decides what the answer contains: with a number, 0 or more, also its tokens, and as many
     alternatives for each.
@@ -84,6 +88,7 @@ class GenerationRequest(Record, frozen=True):
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     top_logprobs: int | None = None
+    token_exact: bool = False
 
     @property
     def penalizes(self) -> bool:
@@ -93,7 +98,11 @@ class GenerationRequest(Record, frozen=True):
     @property
     def written(self) -> str:
         """The steps before this one as one text, each with the separator after it."""
-        return "".join(step.text + self.separator for step in self.transcript.steps)
+        return "".join(step.ended(self.separator) for step in self.transcript.steps)
+
+    def wrote(self, step: Step) -> bool:
+        """Whether the model of the request wrote ``step``, and its tokens are known."""
+        return bool(step.token_ids) and (step.author, step.target) == (self.author, self.target)
 
 
 class Generation(Record, frozen=True):
@@ -112,7 +121,9 @@ class Generation(Record, frozen=True):
       both are None: the ring checks the step.
     - ``tries`` is above 1 if earlier tries to write the step broke the rules of the answer.
     - ``tokens`` are those of the step, if ``top_logprobs`` requested them. They make up ``text``, followed by the
-      separator if that is the stop reason. With ``calls``, they make up the text before the first call, or less.
+      separator and ``overrun`` if that is the stop reason. With ``calls``, they make up the text before the first call,
+      or less.
+    - ``token_ids`` and ``overrun`` are as in ``Candidate``, for a request that is ``token_exact``.
 
     Example::
 
@@ -132,12 +143,15 @@ class Generation(Record, frozen=True):
     violation: str | None = None
     tries: int = 1
     tokens: tuple[WrittenToken, ...] | None = None
+    token_ids: tuple[int, ...] = ()
+    overrun: str = ""
 
 
 class ScoreRequest(Record, frozen=True):
     """A candidate step to score, and its context in ``transcript``. ``call`` is the id of the request in the log.
 
-    ``score_kind`` is the scale of the score, and ``author`` the model that wrote the candidate.
+    ``score_kind`` is the scale of the score, and ``author`` the model that wrote the candidate. ``token_ids`` are those
+    of the ``Candidate``, if they are known.
     """
 
     problem: str
@@ -148,6 +162,12 @@ class ScoreRequest(Record, frozen=True):
     author: Author
     separator: str
     call: str = ""
+    token_ids: tuple[int, ...] = ()
+
+    @staticmethod
+    def of_draft(step: Step) -> bool:
+        """Whether the draft wrote ``step``, and its tokens are known: a head on the draft reads them."""
+        return bool(step.token_ids) and step.author == "draft"
 
 
 class Score(Record, frozen=True):
@@ -234,6 +254,35 @@ class Gather(Record, frozen=True):
                 raise ConfigError(f"seconds and share must be numbers of 0 or more: {self}")
 
 
+class LimitController(Protocol):
+    """Sets how many requests may be in flight at a model (``arbiter.actors.controllers.LimitControl``)."""
+
+    @property
+    def limit(self) -> int:
+        """The number of requests that may be in flight, 1 or more."""
+        ...
+
+    def follow(self, resize: Callable[[int], None]) -> None:
+        """Call ``resize`` with the limit when it changes without a call of the other methods."""
+        ...
+
+    def ask(self) -> int:
+        """Record a new request. Return its number."""
+        ...
+
+    def refused(self, number: int) -> LimitReason | None:
+        """Record that the server temporarily refused request ``number``. Return the reason if the limit changed."""
+        ...
+
+    def answered(self, number: int, seconds: float, tokens: int, full: bool) -> LimitReason | None:
+        """Record that request ``number`` was answered. Return the reason if the limit changed."""
+        ...
+
+    def waits(self, requests: int | None) -> LimitReason | None:
+        """Record the length of the server's queue, None if unknown. Return the reason if the limit changed."""
+        ...
+
+
 Port = TypeVar("Port", Generator, Scorer, covariant=True)
 
 
@@ -248,6 +297,7 @@ class ModelHandle(msgspec.Struct, Generic[Port], frozen=True):
     - ``gather`` says how escalations to a target gather; None holds none. Other requests are never held.
     - ``pauses`` is True if the model stops decoding in order to read prompts. While requests wait for slots, an eighth
       of the slots is then granted together, so that the model reads their prompts in one pass.
+    - ``control`` sets the limit in place of ``in_flight`` and ``adaptive``; None for a ring that has the model alone.
 
     Example::
 
@@ -261,6 +311,7 @@ class ModelHandle(msgspec.Struct, Generic[Port], frozen=True):
     queue_depth: QueueDepth | None = None
     gather: Gather | None = None
     pauses: bool = False
+    control: LimitController | None = None
 
     def __post_init__(self) -> None:
         """Raises ``ConfigError`` if ``in_flight`` is below 1."""

@@ -127,7 +127,9 @@ def test_conversations_and_calls_have_the_shapes_of_inspect() -> None:
     ],
 )
 def test_the_choice_of_tools_is_that_of_inspect(rules: AnswerRules | None, choice: Any) -> None:
-    assert offered(rules)["tool_choice"] == choice
+    told = offered(rules)
+    assert told["tool_choice"] == choice
+    assert bool(told["tools"]) == (choice != "none")
 
 
 def test_a_tool_keeps_its_whole_schema_where_inspect_knows_only_a_part_of_it() -> None:
