@@ -21,7 +21,7 @@ from arbiter.config.config import parse
 from arbiter.gateway.app import Gateway
 from arbiter.gateway.inprocess_client import BASE, open_http_client
 from arbiter.library.arbiter import Arbiter
-from arbiter.protocols.records import Transcript, Turn
+from arbiter.protocols.records import Solution, Transcript, Turn
 
 INSTALLED = os.environ.get("ARBITER_SMOLLM2", "")
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -47,6 +47,10 @@ HISTORY: list[Any] = [
     {"role": "assistant", "content": None, "tool_calls": [CALL]},
     {"role": "tool", "tool_call_id": "c", "content": "Oslo has 700,000 inhabitants."},
 ]
+QUESTIONS = (
+    "Write two short paragraphs about the sea.",
+    "What is 12+30? Explain step by step, with a blank line between the steps.",
+)
 pytestmark = [pytest.mark.skipif(not INSTALLED, reason="run just test-smollm2"), pytest.mark.asyncio]
 
 
@@ -112,3 +116,20 @@ async def test_a_history_with_calls_is_written_in_the_markup_of_its_family_and_i
     async with opened(checkpoint, prompt="qwen2.5-math") as openai:
         answer = await streamed(openai, HISTORY)
     assert answer.strip()
+
+
+async def written(checkpoint: str, **keys: Any) -> list[Solution]:
+    """Return what the model writes as the target alone, in at most 72 tokens."""
+    table = {"backend": "transformers", "model": checkpoint, "prompt": "chat"}
+    limits = {"max_tokens": 72, "step_tokens": 72}
+    config = parse({"run_type": "target", "limits": limits, "models": {"target": table}, **keys}, "test")
+    async with Arbiter(config) as arbiter:
+        return [await arbiter.solve(question) for question in QUESTIONS]
+
+
+async def test_it_writes_in_steps_what_it_writes_in_one_go(checkpoint: str) -> None:
+    whole, steps = await written(checkpoint, separator="\0none\0"), await written(checkpoint)
+    for one, other in zip(steps, whole, strict=True):
+        ids = [token for step in one.steps for token in step.kept.token_ids]
+        assert ids == [*other.steps[0].kept.token_ids]
+    assert any(len(one.steps) > 1 for one in steps)
