@@ -5,6 +5,7 @@ the transcripts. The exception is ``BudgetControl``, which moves the threshold o
 is configured.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 from arbiter.protocols.events import LimitReason
@@ -148,6 +149,9 @@ class LimitControl:
     def limit(self) -> int:
         """The number of requests that may be in flight."""
         return int(self._limit)
+
+    def follow(self, resize: Callable[[int], None]) -> None:
+        """Do nothing: the limit changes only within calls that return the reason."""
 
     def ask(self) -> int:
         """Record a new request. Return its number."""

@@ -9,7 +9,7 @@ from arbiter.actors.controllers import LimitControl
 from arbiter.actors.slots import Occupancy, PrioritySemaphore, Rank
 from arbiter.protocols.events import Entry, LimitMoved, LimitReason
 from arbiter.protocols.ids import limit_id
-from arbiter.protocols.ports import Generator, Journal, ModelHandle, QueueDepth, Scorer
+from arbiter.protocols.ports import Generator, Journal, LimitController, ModelHandle, QueueDepth, Scorer
 
 _POLL_SECONDS = 2.0  # between two reads of the server's queue
 
@@ -17,7 +17,7 @@ log = logging.getLogger("arbiter.actors.limiter")
 
 
 class ConcurrencyLimiter:
-    """The slots of a model. Their number is ``in_flight`` of its ``ModelHandle``.
+    """The slots of a model. Their number is ``in_flight`` of its ``ModelHandle``, or that of its ``control``.
 
     If the handle ``pauses``, slots are granted in groups while requests wait. If it is ``adaptive``, a controller
     lowers the number while the server cannot serve as many requests. Each change is written to ``journal``. ``name`` is
@@ -27,9 +27,12 @@ class ConcurrencyLimiter:
     def __init__(self, name: str, handle: ModelHandle[Generator] | ModelHandle[Scorer], journal: Journal) -> None:
         self.name = name
         self._journal = journal
-        self._slots = PrioritySemaphore(handle.in_flight, handle.pauses)
+        own = LimitControl(handle.in_flight) if handle.adaptive else None
+        self._control: LimitController | None = handle.control or own
+        self._slots = PrioritySemaphore(self._control.limit if self._control else handle.in_flight, handle.pauses)
         self._queue_depth: QueueDepth | None = handle.queue_depth if handle.adaptive else None
-        self._control = LimitControl(handle.in_flight) if handle.adaptive else None
+        if self._control:
+            self._control.follow(self._slots.resize)
         self._moves = count()
 
     @property

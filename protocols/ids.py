@@ -6,7 +6,7 @@
     message   STEP/KIND, STEP/step_scored/AUTHOR, STEP/step_failed/ACTOR/UNSERVED_KIND
     call      MESSAGE/MODEL/INDEX
     event     CALL/answer, CALL/retry/ATTEMPT, STEP/problem_ended, PROBLEM#SAMPLE/graded,
-              run_started/SESSION, run_ended/SESSION, limit/MODEL/MOVE
+              run_started/SESSION, run_ended/SESSION, limit/MODEL/MOVE, claim/TOKEN
 
 The functions build the text of an id; they are on the hot path of the ring. The structs are parsed ids. Ids are parsed
 from the right, so the id of a problem may contain any text: slashes, number signs, whole ids. The name of an actor must
@@ -22,6 +22,8 @@ from arbiter.protocols.records import Author, Model
 
 StepKind = Literal[
     "start_problem",
+    "glimpse_step",
+    "step_glimpsed",
     "draft_step",
     "escalate_step",
     "step_drafted",
@@ -102,6 +104,11 @@ def limit_id(model: str, move: int) -> str:
     return f"limit/{model}/{move}"
 
 
+def claim_id(token: int) -> str:
+    """Return the id of the claim of a problem by a worker."""
+    return f"claim/{token}"
+
+
 class StepId(msgspec.Struct, frozen=True):
     """A step of one sample of a problem; step and sample count from 0."""
 
@@ -156,6 +163,11 @@ class CallId(msgspec.Struct, frozen=True):
     def is_ahead(self) -> bool:
         """Whether the request drafts ahead: its step is ``index`` steps after the step of its message."""
         return self.model == "draft" and self.index > 0
+
+    @property
+    def is_block(self) -> bool:
+        """Whether the request scores a block of drafts, which begins at the step of its message."""
+        return self.message.kind == "step_drafted" and self.index > 0
 
     def __str__(self) -> str:
         return call_id(str(self.message), self.model, self.index)

@@ -11,7 +11,7 @@ import msgspec
 
 from arbiter.protocols.answer_tokens import WrittenToken
 from arbiter.protocols.errors import ConfigError
-from arbiter.protocols.events import CallFailed, CallGenerated, CallScored, Entry
+from arbiter.protocols.events import CallFailed, CallGenerated, CallScored, Entry, LimitReason
 from arbiter.protocols.records import (
     Author,
     ConfidenceMetric,
@@ -254,6 +254,35 @@ class Gather(Record, frozen=True):
                 raise ConfigError(f"seconds and share must be numbers of 0 or more: {self}")
 
 
+class LimitController(Protocol):
+    """Sets how many requests may be in flight at a model (``arbiter.actors.controllers.LimitControl``)."""
+
+    @property
+    def limit(self) -> int:
+        """The number of requests that may be in flight, 1 or more."""
+        ...
+
+    def follow(self, resize: Callable[[int], None]) -> None:
+        """Call ``resize`` with the limit when it changes without a call of the other methods."""
+        ...
+
+    def ask(self) -> int:
+        """Record a new request. Return its number."""
+        ...
+
+    def refused(self, number: int) -> LimitReason | None:
+        """Record that the server temporarily refused request ``number``. Return the reason if the limit changed."""
+        ...
+
+    def answered(self, number: int, seconds: float, tokens: int, full: bool) -> LimitReason | None:
+        """Record that request ``number`` was answered. Return the reason if the limit changed."""
+        ...
+
+    def waits(self, requests: int | None) -> LimitReason | None:
+        """Record the length of the server's queue, None if unknown. Return the reason if the limit changed."""
+        ...
+
+
 Port = TypeVar("Port", Generator, Scorer, covariant=True)
 
 
@@ -268,6 +297,7 @@ class ModelHandle(msgspec.Struct, Generic[Port], frozen=True):
     - ``gather`` says how escalations to a target gather; None holds none. Other requests are never held.
     - ``pauses`` is True if the model stops decoding in order to read prompts. While requests wait for slots, an eighth
       of the slots is then granted together, so that the model reads their prompts in one pass.
+    - ``control`` sets the limit in place of ``in_flight`` and ``adaptive``; None for a ring that has the model alone.
 
     Example::
 
@@ -281,6 +311,7 @@ class ModelHandle(msgspec.Struct, Generic[Port], frozen=True):
     queue_depth: QueueDepth | None = None
     gather: Gather | None = None
     pauses: bool = False
+    control: LimitController | None = None
 
     def __post_init__(self) -> None:
         """Raises ``ConfigError`` if ``in_flight`` is below 1."""

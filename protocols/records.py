@@ -139,6 +139,10 @@ class Transcript(Record, frozen=True):
         return Transcript(self.question, (*self.steps, step), self.turns, self.after, self.rules)
 
 
+PENALTIES = ("presence_penalty", "frequency_penalty")
+"""The fields of ``Sampling`` and of a request that are penalties."""
+
+
 class Sampling(Record, frozen=True):
     """How models sample. At temperature 0 decoding is greedy, and the seed is not used.
 
@@ -160,7 +164,7 @@ class Sampling(Record, frozen=True):
         _require(self.temperature >= 0, "temperature must be 0 or more", self.temperature)
         _require(0 < self.top_p <= 1, "top_p must be in (0, 1]", self.top_p)
         _require(self.target_samples >= 1, "target_samples must be 1 or more", self.target_samples)
-        for name in ("presence_penalty", "frequency_penalty"):
+        for name in PENALTIES:
             value = getattr(self, name)
             _require(-2 <= value <= 2, f"{name} must be from -2 to 2", value)
 
@@ -321,17 +325,32 @@ class Target(Record, frozen=True):
     cost: float = 1.0
 
 
+class Glimpse(Record, frozen=True):
+    """The first token of a step, which ``author`` wrote so that a policy can decide who writes the step.
+
+    ``confidence`` in (0, 1] is exp(−H), where H is the entropy in nats of the token's distribution. ``usage`` and
+    ``seconds`` are the tokens of its request and the time that it took. The token itself is not used.
+    """
+
+    author: Author
+    confidence: float
+    usage: Usage
+    seconds: float
+
+
 class StepRecord(Record, frozen=True):
     """What happened at one step: all candidates, which one was kept, and why.
 
     ``chosen`` is the index of the kept candidate in ``candidates``. ``verdict`` is None if no policy decided (the
-    one-model baselines). ``audit`` is set if the step was audited.
+    one-model baselines). ``audit`` is set if the step was audited, and ``glimpse`` if the policy decided before the
+    step was written. A step that was escalated after a glimpse has no draft.
     """
 
     candidates: tuple[Candidate, ...]
     chosen: int
     verdict: Verdict | None = None
     audit: AuditScores | None = None
+    glimpse: Glimpse | None = None
 
     @property
     def kept(self) -> Candidate:

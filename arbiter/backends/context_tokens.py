@@ -37,11 +37,12 @@ def context_tokens(
 ) -> list[int]:
     """Return the tokens of a context that a model continues. ``wrote`` says which steps it wrote itself.
 
-    With a template that names the authors of steps, no step continues the tokens before it, and all are read as text.
+    With a template that names the authors of steps or writes channels, no step continues the tokens before it, and all
+    are read as text.
     Raises ``BackendError`` if the model's own chat template refuses the conversation.
     """
     text, ids = template.head(transcript, separator), list[int]()
-    if not transcript.steps or template.annotate:
+    if not transcript.steps or template.annotate or template.calls == "harmony":
         return prompt_tokens(texts, text + template.render_steps(transcript, separator))
     is_head = True
     for step in transcript.steps:

@@ -24,6 +24,7 @@ from arbiter.backends.conversations import (
     chat_text,
     instructed,
 )
+from arbiter.backends.harmony_answers import harmony_of
 from arbiter.backends.tokenizers import read_tokenizer
 from arbiter.config.model_tables import CallFormName
 from arbiter.protocols.errors import ConfigError
@@ -70,6 +71,8 @@ TEMPLATES = {
     ),
     "qwen3": f"{_QWEN3}<think>\n\n</think>\n\n",
     "qwen3-thinking": _QWEN3,
+    "qwen3.5": f"{_QWEN3}<think>\n\n</think>\n\n",
+    "qwen3.5-thinking": f"{_QWEN3}<think>\n",
     "plain": f"{QUESTION}\n",
 }
 """The templates by name:
@@ -77,6 +80,7 @@ TEMPLATES = {
 - ``qwen2.5-math``: Qwen2.5-Math's own;
 - ``llama-3``: Llama 3's mathematics prompt, as the published Arbitrage program uses it;
 - ``qwen3``, ``qwen3-thinking``: Qwen3's own, without thinking (it contains an empty thought) and with it;
+- ``qwen3.5``, ``qwen3.5-thinking``: those of Qwen3.5 and Qwen3.6; with thinking, the prompt opens the thought;
 - ``plain``: the question on a line, as value-head PRMs are trained to read it (Skywork-o1-Open-PRM)."""
 
 FAMILIES: dict[str, Markup] = {
@@ -84,12 +88,15 @@ FAMILIES: dict[str, Markup] = {
     "llama-3": LLAMA_3,
     "qwen3": CHATML,
     "qwen3-thinking": CHATML,
+    "qwen3.5": CHATML,
+    "qwen3.5-thinking": CHATML,
 }
 """The markup of a template's family, by the template's name. Turns of a conversation are written in it.
 
 Without a family they are plain text before the question."""
 
 _THINKING = ("qwen3-thinking",)
+_HERMES = ("qwen2.5-math", "qwen3", "qwen3-thinking")  # Qwen3.5 writes calls in a form of its own
 _INSTEAD = f"name a template: {', '.join(TEMPLATES)}"
 _MODEL_NUMBER: dict[Author, int] = {"draft": 0, "target": 1}
 
@@ -141,7 +148,8 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def render_steps(self, transcript: Transcript, separator: str) -> str:
         """Return the steps of the context, each with a separator after it."""
-        return "".join(self.render_step(step, separator) for step in transcript.steps)
+        text = "".join(self.render_step(step, separator) for step in transcript.steps)
+        return harmony_of(text) if self.calls == "harmony" else text
 
     def render_step(self, step: Step, separator: str) -> str:
         """Return a step of the context, with the separator after it and what its model wrote after that."""
@@ -231,7 +239,7 @@ def prompt_template(
     text = TEMPLATES.get(prompt, prompt)
     before, _, after = text.partition(QUESTION)
     family = FAMILIES.get(prompt)
-    form: CallFormName | None = "hermes" if family is CHATML else None
+    form: CallFormName | None = "hermes" if prompt in _HERMES else None
     conversation = MarkedConversation(before, after, family, form is not None) if family else None
     return PromptTemplate(text, annotate, conversation, turns, form, prompt in _THINKING)
 
@@ -251,7 +259,8 @@ def chat_template(
     """
     text = _user_turn(name, reader, f"{QUESTION}\n\n{_BOXED}", variables)
     source: str = reader.get_chat_template(tools=[{}])
-    form, thinks = calls or form_of_template(source), CLOSE_THOUGHT in source and CLOSE_THOUGHT not in text
+    form = calls or form_of_template(source)
+    thinks = form == "harmony" or (CLOSE_THOUGHT in source and CLOSE_THOUGHT not in text)
     conversation = TokenizerConversation(name, reader, _BOXED, form, variables)
     return PromptTemplate(text, annotate, conversation, turns, form, thinks)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from arbiter.protocols.model_traits import (
     CountsPrompts,
+    HoldsProblems,
     KeepsKeysAndValues,
     KnowsContext,
     KVMemory,
@@ -80,3 +81,8 @@ class WrappedGenerator:
     def prompt_tokens(self, transcript: Transcript, separator: str) -> int | None:
         """Return the number of tokens in the prompt; None if they cannot be counted."""
         return self.inner.prompt_tokens(transcript, separator) if isinstance(self.inner, CountsPrompts) else None
+
+    def release(self, problem: str) -> None:
+        """Have ``inner`` give up what it holds for the problem."""
+        if isinstance(self.inner, HoldsProblems):
+            self.inner.release(problem)

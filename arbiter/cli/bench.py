@@ -14,6 +14,7 @@ from arbiter.cli.endings import PROBLEMS_FAILED, FailFast, Failures, continuing,
 from arbiter.cli.model_options import NO_MODELS, ModelOptions
 from arbiter.cli.overrides import NOT_GIVEN, RunOverrides, configured
 from arbiter.cli.terminal import write_json
+from arbiter.cli.worker_options import IN_THIS_PROCESS, WorkerOptions
 from arbiter.config.config import Config
 from arbiter.config.model_tables import DraftHeadTable, InProcessTable
 from arbiter.config.run_tables import WITHOUT_ESCALATION, Level
@@ -31,6 +32,7 @@ from arbiter.runs.prefix_cache import lacking, uncounted
 from arbiter.runs.progress import watcher_for
 from arbiter.runs.reports import short_form
 from arbiter.runs.results import Summary
+from arbiter.runs.solvers import ProblemSolver
 
 
 def bench_command(
@@ -39,6 +41,7 @@ def bench_command(
     *,
     overrides: RunOverrides = NOT_GIVEN,
     models: ModelOptions = NO_MODELS,
+    workers: WorkerOptions = IN_THIS_PROCESS,
     compare: Annotated[bool | None, Parameter(negative="--no-compare")] = None,
     details: bool = False,
     out: Path | None = None,
@@ -66,6 +69,7 @@ def bench_command(
         arbiter bench --draft ./draft --target http://localhost:30001 --data problems.jsonl
         arbiter bench mine.toml --data problems.jsonl --limit 100 --out runs/first
         arbiter bench --resume runs/first
+        arbiter bench mine.toml --workers 4
 
     Parameters
     ----------
@@ -109,7 +113,8 @@ def bench_command(
         chosen = _compared_or_not(_audited_or_not(chosen, overrides.audit), compare)
         run = _compared if chosen.compare else _alone
         failures = failures_of(retry_failed, fail_fast, resume, allow_failures)
-        return run(chosen, out or resumed, failures, _Screen(chosen, json, details, allow_failures))
+        screen, solver = _Screen(chosen, json, details, allow_failures), workers.solver(chosen)
+        return run(chosen, out or resumed, failures, screen, solver)
 
     return guarded(debug, action, continuing("bench", out, resume, ("run", "baseline")))
 
@@ -190,9 +195,12 @@ class _Screen:
         print_comparison(stdout, short_form.comparison_table(summary), sentences)
 
 
-def _alone(config: Config, folder: Path | None, failures: Failures, screen: _Screen) -> int:
+def _alone(
+    config: Config, folder: Path | None, failures: Failures, screen: _Screen, solver: ProblemSolver | None
+) -> int:
     with watcher_for(stderr) as watcher:
-        run = partial(bench, config, folder, watcher, show=shown(config.log.level, say), **failures._asdict())
+        show = shown(config.log.level, say)
+        run = partial(bench, config, folder, watcher, show=show, solver=solver, **failures._asdict())
         summary, path = anyio.run(run)
     screen.show(summary)
     say(f"the run is in {path}{screen.hint}")
@@ -200,14 +208,16 @@ def _alone(config: Config, folder: Path | None, failures: Failures, screen: _Scr
     return screen.ended(path, summary)
 
 
-def _compared(config: Config, folder: Path | None, failures: Failures, screen: _Screen) -> int:
+def _compared(
+    config: Config, folder: Path | None, failures: Failures, screen: _Screen, solver: ProblemSolver | None
+) -> int:
     """Run the baselines and the configured run, each with its own event loop, models and worker processes."""
     path, problems = run_path(folder, config.run_type), configured_problems(config)
 
     def solve(each: Config, out: Path) -> Summary:
         with watcher_for(stderr) as watcher:
             show = shown(each.log.level, say)
-            run = partial(bench, each, out, watcher, show=show, problems=problems, **failures._asdict())
+            run = partial(bench, each, out, watcher, show=show, problems=problems, solver=solver, **failures._asdict())
             summary, _ = anyio.run(run)
         return summary
 

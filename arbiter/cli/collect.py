@@ -15,6 +15,7 @@ from arbiter.cli.endings import FailFast, Failures, continuing, failures_of, int
 from arbiter.cli.model_options import NO_MODELS, ModelOptions
 from arbiter.cli.overrides import configured, given
 from arbiter.cli.terminal import write_json
+from arbiter.cli.worker_options import IN_THIS_PROCESS, WorkerOptions
 from arbiter.config.config import load_config
 from arbiter.config.run_tables import RunType
 from arbiter.data.published import field_names
@@ -105,6 +106,7 @@ def collect_command(
     *,
     options: CollectOptions = _NOT_GIVEN,
     models: ModelOptions = NO_MODELS,
+    workers: WorkerOptions = IN_THIS_PROCESS,
     import_: Annotated[tuple[Path, ...], Parameter(name="--import", consume_multiple=True, show_default=False)] = (),
     fields: Annotated[str, Parameter(show_default=False)] = "",
     out: Path | None = None,
@@ -165,7 +167,7 @@ def collect_command(
         resumed = None if resume is None else resolve(resume, ("collection",))
         name = configured(config, out, resumed, check_resumable, models, options)
         failures = failures_of(retry_failed, fail_fast, resumed)
-        return _collect(name, options, out or resumed, resumed is not None, failures, json)
+        return _collect(name, options, workers, out or resumed, resumed is not None, failures, json)
 
     return guarded(debug, action, continuing("collect", out, resume, ("collection",)))
 
@@ -173,12 +175,14 @@ def collect_command(
 def _collect(
     name: str | dict[str, Any],
     options: CollectOptions,
+    workers: WorkerOptions,
     folder: Path | None,
     resumed: bool,
     failures: Failures,
     as_json: bool,
 ) -> int:
     config = load_config(name, options.changes())
+    solver = workers.solver(config)
     before = read_collection(folder) if folder is not None and resumed else None
     if resumed and before is None:
         raise ConfigError(
@@ -195,7 +199,7 @@ def _collect(
     check_run(config, problems, folder)
     write_collection(folder, plan)
     with watcher_for(stderr) as watcher:
-        run = partial(bench, config, folder, watcher, problems=problems, **failures._asdict())
+        run = partial(bench, config, folder, watcher, problems=problems, solver=solver, **failures._asdict())
         summary, _ = anyio.run(run)
     collection = counted(plan, read_records(folder / "rows.jsonl", TrainingRow), not summary.interrupted)
     write_collection(folder, collection)

@@ -14,6 +14,7 @@ from arbiter.cli.model_options import NO_MODELS, ModelOptions
 from arbiter.cli.overrides import NOT_GIVEN, RunOverrides, configured
 from arbiter.cli.recovered_gap import show_recovery
 from arbiter.cli.terminal import print_table, write_json
+from arbiter.cli.worker_options import IN_THIS_PROCESS, WorkerOptions, refuse_workers
 from arbiter.config.config import Config
 from arbiter.config.run_tables import Level
 from arbiter.log.event_lines import shown
@@ -44,6 +45,7 @@ def sweep_command(
     measure: bool = False,
     overrides: RunOverrides = NOT_GIVEN,
     models: ModelOptions = NO_MODELS,
+    workers: WorkerOptions = IN_THIS_PROCESS,
     out: Path | None = None,
     resume: Path | None = None,
     retry_failed: bool = False,
@@ -62,7 +64,8 @@ def sweep_command(
 
     To continue an interrupted sweep, use `--resume`, or repeat the command with the same `--out`. Repeated with other
     thresholds, the command adds points, and requests only answers that are not known yet (docs/how-to/sweep.md). A
-    sweep refuses `--run-type` and `--threshold`: use `--run-types` and `--thresholds`.
+    sweep refuses `--run-type` and `--threshold`: use `--run-types` and `--thresholds`. It also refuses `--workers` and
+    `--ray`: its points share their answers within one process.
 
     Examples:
 
@@ -106,6 +109,7 @@ def sweep_command(
     """
 
     def action() -> int:
+        refuse_workers(workers)
         resumed = None if resume is None else resolve(resume, ("sweep",))
         named = configured(config, out, resumed, _check, models, overrides)
         chosen = _load(named, overrides, log_level)

@@ -18,6 +18,7 @@ from arbiter.data.known_sets import grader_of, has_whole_blocks
 from arbiter.grading.found_graders import reads_row
 from arbiter.log.run import SHARED
 from arbiter.protocols.errors import RunError
+from arbiter.protocols.records import PENALTIES
 
 OPERATIONAL = (
     "adaptive",
@@ -27,6 +28,7 @@ OPERATIONAL = (
     "data.sandbox.python",
     "data.sandbox.workers",
     "limits.problems",
+    "block",
     "lookahead",
     "log.level",
     "log.sync",
@@ -49,9 +51,14 @@ OPERATIONAL = (
     "models.*.server.memory_fraction",
     "models.*.server.python",
     "models.*.server.replicas",
+    "models.*.server.sessions",
     "models.*.server.tensor_parallel",
     "models.*.timeout",
     "models.*.url",
+    "ray.address",
+    "ray.lease",
+    "ray.num_cpus",
+    "ray.workers",
     "serve.aliases.*",
     "serve.caps.at_cap",
     "serve.caps.per_day",
@@ -59,6 +66,10 @@ OPERATIONAL = (
     "serve.choices",
     "serve.reasoning",
     "serve.shadow",
+    "serve.slo.first_output_token",
+    "serve.slo.first_token",
+    "serve.slo.inter_token",
+    "serve.slo.latency",
     "serve.stream",
     "verify",
 )
@@ -79,7 +90,7 @@ _LATER = (
 )
 """Keys that logs of earlier versions lack. They are left out while unset, so that those runs can be resumed."""
 
-_LATER_ZEROS = ("sampling.frequency_penalty", "sampling.presence_penalty", "token_exact")
+_LATER_ZEROS = (*(f"sampling.{name}" for name in PENALTIES), "token_exact")
 """As ``_LATER``, of numbers and switches: left out while they are 0 or off."""
 
 _GRADER, _USUAL_GRADER = "data.grader", "math"

@@ -5,7 +5,7 @@ import gzip
 import lzma
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -15,8 +15,9 @@ import msgspec
 
 from arbiter.log import version1
 from arbiter.log.checksums import MEMBER, Checksums
-from arbiter.log.index import LogIndex, index_of
+from arbiter.log.index import LogIndex, Span, index_of
 from arbiter.log.lines import Line, expand
+from arbiter.log.time_order import in_time_order
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import SCHEMA, Event
 
@@ -122,22 +123,25 @@ class LogFile:
         spans = sorted(
             span for name in wanted for span in (index.others if name is None else index.spans.get(name, ()))
         )
-        found: list[Event] = []
         first = next(iter(self), None)
-        run = "" if first is None else first.run
+        try:
+            found = [event for _, event in self.events_at(spans, "" if first is None else first.run)]
+        except (RunError, ValueError):
+            return None
+        return found if all(event.problem in wanted for event in found) else None
+
+    def events_at(self, spans: Iterable[Span], run: str) -> Iterator[tuple[int, Event]]:
+        """Yield the events of the lines at ``spans`` of a plain log of ``run``, each with the offset of its line.
+
+        Raises ``RunError`` or ``ValueError`` if a line is damaged, and ``OSError`` if the log cannot be read.
+        """
         with self.path.open("rb") as file:
             for start, length in spans:
                 before = min(start, MEMBER)
                 file.seek(start - before)
-                try:
-                    checksums = Checksums.after(file.read(before))
-                    events = self._decoded(file.read(length), 0, run, checksums)
-                except (RunError, ValueError):
-                    return None
-                if events[-1].problem not in wanted:
-                    return None
-                found += events
-        return found
+                checksums = Checksums.after(file.read(before))
+                for event in self._decoded(file.read(length), 0, run, checksums):
+                    yield start, event
 
     def read_on(self, position: Position, most: int) -> tuple[list[Event], Position]:
         """Return the events of up to ``most`` complete lines after ``position``, and the position after them.
@@ -155,6 +159,10 @@ class LogFile:
                 offset, number, run = offset + len(line), number + 1, events[-1].run
                 found += events
         return found, Position(offset, number, run, checksums.crc)
+
+    def timeline(self) -> Iterator[Event]:
+        """Yield all events in the order of their times."""
+        return in_time_order(self)
 
     def follow(self, pause: float = 0.2) -> Iterator[Event]:
         """Yield the events so far and wait for new ones, until the newest session ends regularly.

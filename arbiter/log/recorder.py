@@ -7,6 +7,7 @@ import anyio
 import msgspec
 
 from arbiter.actors.clock import running_clock
+from arbiter.log.history import ProblemHistory
 from arbiter.log.lines import MICRO, Timed, compact
 from arbiter.log.redaction import reduced
 from arbiter.log.resume import EarlierSessions
@@ -36,6 +37,8 @@ Watch = Callable[[Event], None]
 
 _CARRIED = frozenset(
     {
+        events.GlimpseStepEvent,
+        events.StepGlimpsedEvent,
         events.DraftStepEvent,
         events.EscalateStepEvent,
         events.StepDraftedEvent,
@@ -89,7 +92,8 @@ class Recorder:
         self._diverged = anyio.Event()
         self._difference = ""
         if goes_on and detail == "full":  # without its texts a problem can only start again
-            self._remember()
+            for problem in earlier.unfinished.values():
+                self.remember(problem, earlier.mono - problem.start.mono)
 
     @property
     def seconds(self) -> float:
@@ -183,12 +187,24 @@ class Recorder:
         writer.put(compact(self.earlier.run, self._seq, round(wall - ago, 6) if ago else wall, happened))
         self._seq += 1
 
-    def _remember(self) -> None:
-        for problem in self.earlier.unfinished.values():
-            self._messages.update(problem.messages)
-            self._decided.update({problem.place(step): moved for step, moved in problem.thresholds().items()})
-            self._outcomes.update({name: call.outcome for name, call in problem.answers().items() if call.outcome})
-            self._spent[problem.start.id] = self.earlier.mono - problem.start.mono
+    def remember(self, problem: ProblemHistory, spent: float) -> None:
+        """Continue a problem that another session or worker began, ``spent`` seconds after its start.
+
+        Its messages are not written again, and its answers are not requested again.
+        """
+        self._messages.update(problem.messages)
+        self._decided.update({problem.place(step): moved for step, moved in problem.thresholds().items()})
+        self._outcomes.update({name: call.outcome for name, call in problem.answers().items() if call.outcome})
+        self._spent[problem.start.id] = spent
+
+    def forget(self, problem: str, sample: int) -> None:
+        """Drop the events of a problem that still wait for a line. It is another worker's now, or begins again."""
+        self._carried.pop((problem, sample), None)
+
+    async def written(self) -> None:
+        """Wait until all lines so far are in the file. Without a file, return immediately."""
+        if self._writer is not None:
+            await self._writer.written()
 
     def _event(self, entry: Entry, micros: int) -> Event:
         return Event(

@@ -11,6 +11,7 @@ from arbiter.protocols.records import Judgement, Solution, Step, Turn
 from arbiter.protocols.tools import AnswerRules, ToolCall
 
 _NOT_DECISIONS = (
+    events.StepGlimpsedEvent,
     events.DraftStepEvent,
     events.StepScoredEvent,
     events.AuditStepEvent,
@@ -114,6 +115,9 @@ def _without_text(payload: events.AnyPayload) -> events.AnyPayload:
                 tokens=None,
                 token_ids=(),
                 overrun="",
+                following=tuple(
+                    replace(step, text=redacted(step.text), token_ids=(), overrun="") for step in payload.following
+                ),
             )
         case events.Graded(judgement=judgement):
             hidden_judgement = judgement and judgement_without_text(judgement)

@@ -1,10 +1,12 @@
 """Read what the earlier sessions of a run wrote into its log."""
 
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 from arbiter.log.history import Key, ProblemHistory
-from arbiter.log.reader import LogFile
+from arbiter.log.segmented_log import open_log
 from arbiter.protocols.events import (
     EscalateStepEvent,
     Event,
@@ -21,11 +23,12 @@ class EarlierSessions:
     """The finished problems, their grades, and the unfinished problems of a log.
 
     All are empty if ``path`` is None or does not exist. ``threshold`` is the last one that a budget set, or None.
+    ``limits`` says how many lines of each segment are read (``arbiter.log.segments``); None: all.
 
     Raises ``RunError`` naming the line if the log is damaged before its last line.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, limits: Mapping[str, int] | None = None) -> None:
         self.sessions = 0
         self.started: RunStarted | None = None
         self.run = secrets.token_hex(4)
@@ -36,10 +39,18 @@ class EarlierSessions:
         self.solutions: dict[Key, Solution] = {}
         self.grades: dict[Key, Graded] = {}
         self.unfinished: dict[Key, ProblemHistory] = {}
-        self._file = None if path is None else LogFile(path)
-        if self._file is not None and self._file.path.exists():
+        self._file = None if path is None or not path.exists() else open_log(path, limits)
+        if self._file is not None:
             for event in self._file:
                 self._add(event)
+            self.seq = self._file.lines
+
+    @classmethod
+    def of_segment(cls, run: str, seconds: float) -> Self:
+        """Return what a worker's new segment of the log of ``run`` follows, ``seconds`` after the run began."""
+        earlier = cls(None)
+        earlier.run, earlier.mono = run, seconds
+        return earlier
 
     @property
     def torn(self) -> int:
@@ -58,7 +69,7 @@ class EarlierSessions:
                 file.truncate(self._file.whole)
 
     def _add(self, event: Event) -> None:
-        self.run, self.seq, self.mono = event.run, event.seq + 1, max(self.mono, event.mono)
+        self.run, self.mono = event.run, max(self.mono, event.mono)
         decision = event.payload if isinstance(event.payload, StepAcceptedEvent | EscalateStepEvent) else None
         # a line can carry a decision that is older than those in the lines before it
         if decision and decision.threshold is not None and event.mono >= self._threshold_at:

@@ -11,7 +11,8 @@ from arbiter.log.lock import locked
 from arbiter.log.reader import LogFile
 from arbiter.log.recorder import Recorder, Watch
 from arbiter.log.resume import EarlierSessions
-from arbiter.log.writer import Show, open_writer
+from arbiter.log.segments import segment_lines
+from arbiter.log.writer import LogWriter, Show, open_writer
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import Detail, RunStarted
 from arbiter.protocols.ids import run_started_id
@@ -49,7 +50,8 @@ async def open_journal(
     """
     identity = dict(identity or {})
     with locked(path.with_name(f".{path.name}.lock"), "run") if path else nullcontext():
-        earlier = EarlierSessions(path)
+        segments = segment_lines(path) if path else {}  # counted first: what is written from now on is not read
+        earlier = EarlierSessions(path, segments)
         if path:
             _check(path, earlier.started, identity)
             earlier.repair()
@@ -57,20 +59,42 @@ async def open_journal(
             prepare()
         async with open_writer(path, sync, show, crc=earlier.crc) if path else nullcontext() as writer:
             recorder = Recorder(writer, earlier, detail, watch, goes_on)
-            started = RunStarted(earlier.sessions, digest(identity), identity, dict(versions or {}), detail)
+            started = RunStarted(earlier.sessions, digest(identity), identity, dict(versions or {}), detail, segments)
             await recorder.record(run_started_id(earlier.sessions), started)
-            try:
-                async with services() as tasks:
-                    tasks.start_soon(recorder.guard)
-                    if writer is not None:
-                        tasks.start_soon(recorder.write_waiting)
-                    yield recorder
-            except BaseExceptionGroup as group:
-                if isinstance(group.exceptions[0], RunError):
-                    raise group.exceptions[0] from None
-                raise
-            finally:
-                recorder.write_carried()
+            async with _served(recorder, writer):
+                yield recorder
+
+
+@asynccontextmanager
+async def open_segment(
+    path: Path, run: str, seconds: float, detail: Detail = "full", sync: float = SYNC
+) -> AsyncGenerator[Recorder]:
+    """Open a journal that writes a worker's segment of the log of ``run``. The file ``path`` is there, and empty.
+
+    ``seconds`` is what the run's clock shows now. ``detail`` and ``sync`` are as in ``open_journal``, and so is what is
+    raised. The journal knows no problem of other workers until ``Recorder.remember`` is called.
+    """
+    async with open_writer(path, sync) as writer:
+        recorder = Recorder(writer, EarlierSessions.of_segment(run, seconds), detail)
+        async with _served(recorder, writer):
+            yield recorder
+
+
+@asynccontextmanager
+async def _served(recorder: Recorder, writer: LogWriter | None) -> AsyncGenerator[None]:
+    """Run the tasks of a journal within the block. Raises ``RunError`` when the run diverges from its log."""
+    try:
+        async with services() as tasks:
+            tasks.start_soon(recorder.guard)
+            if writer is not None:
+                tasks.start_soon(recorder.write_waiting)
+            yield
+    except BaseExceptionGroup as group:
+        if isinstance(group.exceptions[0], RunError):
+            raise group.exceptions[0] from None
+        raise
+    finally:
+        recorder.write_carried()
 
 
 def check_same(path: Path, identity: Mapping[str, Any]) -> None:

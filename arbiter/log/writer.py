@@ -54,6 +54,8 @@ class LogWriter:
         self._closing = False
         self.failure: RunError | None = None
         self._room_made: anyio.Event | None = None
+        self._lines_put = self._lines_written = 0
+        self._progress: anyio.Event | None = None
 
     async def room(self) -> None:
         """Wait until fewer than ``room`` lines wait. Never returns after a failed write: the run is being stopped."""
@@ -61,6 +63,14 @@ class LogWriter:
             self._room_made = self._room_made or anyio.Event()
             if self.is_full:  # else the thread made room before it could see the event
                 await self._room_made.wait()
+
+    async def written(self) -> None:
+        """Wait until all lines that were put so far are in the file. Never returns after a failed write."""
+        goal = self._lines_put
+        while self._lines_written < goal:
+            self._progress = self._progress or anyio.Event()
+            if self._lines_written < goal:  # else the thread wrote them before it could see the event
+                await self._progress.wait()
 
     @property
     def is_full(self) -> bool:
@@ -70,6 +80,7 @@ class LogWriter:
     def put(self, line: Line) -> None:
         """Queue a line for writing."""
         self._pending.append(line)
+        self._lines_put += 1
         if len(self._pending) == 1:  # else the thread has been notified already
             with self._wake:
                 self._wake.notify()
@@ -104,6 +115,7 @@ class LogWriter:
                 batch = self._next_batch(unsynced + self._sync)
                 if batch:
                     self._write(batch)
+                    self._report_written(len(batch))
                     self._check_place(file.fileno())
                     unsynced = min(unsynced, time.monotonic())
                 elif self._closing:
@@ -126,6 +138,16 @@ class LogWriter:
         if self._room_made is not None:
             anyio.from_thread.run_sync(self._signal_room)
         return batch
+
+    def _report_written(self, lines: int) -> None:
+        self._lines_written += lines
+        if self._progress is not None:
+            anyio.from_thread.run_sync(self._signal_progress)
+
+    def _signal_progress(self) -> None:
+        if self._progress is not None:
+            self._progress.set()
+            self._progress = None
 
     def _signal_room(self) -> None:
         if self._room_made is not None:

@@ -72,6 +72,7 @@ class KnownAnswers:
             event = problem.reused.get(name, call.started)
             if event is not None and event.step is not None and (name in problem.reused or not call.is_ahead):
                 measure = problem.task.policy.get("confidence") if call.model == "draft" else None
+                measure = "first" if call.parsed.message.kind == "glimpse_step" else measure
                 before, target = steps[: given + event.step], problem.target_of(call)
                 is_final = has_rules and call.model == "draft" and problem.task.policy.get("type") == "draft"
                 self._calls[name] = _Known(call, before, target, measure, is_final)

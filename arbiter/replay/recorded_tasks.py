@@ -2,6 +2,8 @@
 
 import msgspec
 
+from arbiter.actors.beliefs import BeliefConfidence, BeliefReward
+from arbiter.actors.glimpses import GlimpsedEscalation
 from arbiter.actors.pacing import PacedConfidence, PacedJudge, PacedReward, PacedRouter
 from arbiter.actors.policies import (
     ConfidenceThreshold,
@@ -35,6 +37,9 @@ AnyPolicy = (
     | PacedRouter
     | PacedReward
     | PacedJudge
+    | GlimpsedEscalation
+    | BeliefConfidence
+    | BeliefReward
 )
 
 

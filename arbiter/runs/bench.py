@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -23,8 +23,7 @@ from arbiter.data import Problem, load_problems
 from arbiter.data.tasks import make_task
 from arbiter.grading.found_graders import reads_row
 from arbiter.log.writer import Show
-from arbiter.protocols.errors import ConfigError, RunError
-from arbiter.protocols.messages import Task
+from arbiter.protocols.errors import ArbiterError, ConfigError, RunError
 from arbiter.protocols.model_traits import KeepsKeysAndValues, KVMemory, ReadsSteps
 from arbiter.protocols.records import Solution, StepRecord
 from arbiter.runs.early_stop import EarlyStop
@@ -34,6 +33,7 @@ from arbiter.runs.limit_notes import handles_of, limit_notes
 from arbiter.runs.model_opening import open_models
 from arbiter.runs.results import Result, Summary, summary_of
 from arbiter.runs.run_plan import run_plan
+from arbiter.runs.solvers import ProblemSolver, SolvingCost, solved_elsewhere
 from arbiter.runs.stored_summary import read_summary
 
 _NOT_COMPUTED = ("wall_seconds", "cpu_seconds", "kv_memory", "comparison", "steps_as_text")
@@ -79,6 +79,7 @@ async def bench(
     retry_failed: bool = False,
     problems: Sequence[Problem] | None = None,
     fail_fast: bool = False,
+    solver: ProblemSolver | None = None,
 ) -> tuple[Summary, Path]:
     """Solve and grade ``problems`` (default: the configured ones). Return the summary and the path of the run folder.
 
@@ -86,12 +87,15 @@ async def bench(
     again. If nothing is left to solve, no model is opened. ``show`` receives each logged event, in another thread.
     SIGINT or SIGTERM ends the run early: all finished solutions are stored, and the summary has ``interrupted`` set.
     With ``fail_fast`` the run also ends early if the first problems to end have all failed for one cause
-    (``arbiter.runs.early_stop``), which is then in ``stopped``.
+    (``arbiter.runs.early_stop``), which is then in ``stopped``. ``solver`` solves the problems in other processes,
+    which open the models; None: the ring of this process does.
 
     Raises ``ConfigError``, ``DataError``, ``BackendError`` or ``RunError``, where possible before the first problem
     starts.
     """
     required_tables(config)
+    if solver is not None:
+        solver.check(config)
     if problems is None:
         problems = configured_problems(config)
     solved = None
@@ -101,14 +105,16 @@ async def bench(
             solved = _measured(out)
     if solved is None:
         watcher.loading(config)
-    opening = open_models(config) if solved is None else nullcontext(Models())
+    opening = open_models(config) if solved is None and solver is None else nullcontext(Models())
     early, measured = EarlyStop(fail_fast), solved or {}
     async with open_graders(config) as graders, opening as models:
         check_tools(config, problems, models)
         async with open_run(config, problems, out, show, retry_failed) as folder:
             for line in run_plan(config, len(problems), models) if solved is None else ():
                 watcher.notice(line)
-            summary = await run_problems(config, problems, models, folder, watcher, early, measured, graders)
+            if solved is not None:
+                solver = None  # nothing is left, and no process is started
+            summary = await run_problems(config, problems, models, folder, watcher, early, measured, graders, solver)
     return summary, folder.path
 
 
@@ -145,14 +151,15 @@ async def run_problems(
     early: EarlyStop | None = None,
     measured: Mapping[str, Any] = MappingProxyType({}),
     graders: Graders | None = None,
+    solver: ProblemSolver | None = None,
 ) -> Summary:
     """Solve the ``problems`` that no earlier session solved, until ``early`` stops the run.
 
-    ``graders`` grade them; None: those that need no configuration.
+    ``graders`` grade them; None: those that need no configuration. ``solver`` is as in ``bench``.
     Write results and summary into ``folder``. The figures ``measured`` by an earlier session replace those of this one.
     """
     cpu_before, early = time.process_time(), early or EarlyStop()
-    graders, results, failures = graders or Graders(), [*folder.results], list[RunError]()
+    graders, results, failures = graders or Graders(), [*folder.results], list[ArbiterError]()
     known = {problem.id: problem for problem in problems}
     form = await answer_form(config)
 
@@ -174,7 +181,7 @@ async def run_problems(
     for line in (*grading_notices(problems, graders), *notices(folder, solutions), *notes):
         watcher.notice(line)
     watcher.started(solutions, folder.results)
-    tasks = _tasks_left(config, problems, folder)
+    left, spent = _left(config, problems, folder), SolvingCost(0.0)
     solving = anyio.CancelScope()
     async with anyio.create_task_group() as grading, services() as signals:
 
@@ -186,17 +193,19 @@ async def run_problems(
             signals.start_soon(graders.warm, problems)  # now, so that no answer has to wait for it
             for solution in folder.ungraded:
                 await grade_later(solution)
-            async with open_ring(
-                models, journal=folder.journal, lookahead=config.depth, verify=config.verify, salvage=config.salvage
-            ) as ring:
-                watcher.solving(lambda: ring.occupancy)
-                await solve_all(ring, tasks, config.limits.problems, grade_later, watcher.kept)
+            if solver is None:
+                await _solve_here(config, models, folder, left, grade_later, watcher)
+            else:
+                spent = await solved_elsewhere(solver, config, folder, left, grade_later, watcher, failures)
     if failures:
         raise failures[0]
     wall, cpu = round(folder.journal.seconds, 6), round(time.process_time() - cpu_before, 6)
-    alone = None if folder.journal.earlier.sessions else cpu
+    alone = None if folder.journal.earlier.sessions or spent.cpu_seconds is None else cpu + spent.cpu_seconds
     summary = summary_of(config, results, wall, solving.cancel_called, alone)
-    of_models = {"kv_memory": kv_memory(models), "steps_as_text": steps_as_text(models) if config.token_exact else {}}
+    of_models = {
+        "kv_memory": {**spent.kv_memory, **kv_memory(models)},
+        "steps_as_text": {**spent.steps_as_text, **steps_as_text(models)} if config.token_exact else {},
+    }
     summary = msgspec.structs.replace(summary, **{**of_models, "stopped": early.cause, **measured})
     await folder.finish(summary)
     return summary
@@ -256,15 +265,36 @@ def grading_notices(problems: Sequence[Problem], graders: Graders) -> Iterator[s
         )
 
 
-def _tasks_left(config: Config, problems: Sequence[Problem], folder: RunFolder) -> Iterator[Task]:
-    """Yield the tasks that are not done yet, the samples of a problem one after another.
+def _left(config: Config, problems: Sequence[Problem], folder: RunFolder) -> Iterator[tuple[Problem, int]]:
+    """Yield the problems and samples that are not done yet, the samples of a problem one after another.
 
     The samples share a prefix that servers can cache, and an interrupted run then has complete problems.
     """
     for problem in problems:
         for sample in range(config.sampling.samples):
             if not folder.is_done(problem.id, sample):
-                yield make_task(config, problem, sample)
+                yield problem, sample
+
+
+async def _solve_here(
+    config: Config,
+    models: Models,
+    folder: RunFolder,
+    left: Iterable[tuple[Problem, int]],
+    done: Callable[[Solution], Awaitable[None]],
+    watcher: Watcher,
+) -> None:
+    tasks = (make_task(config, problem, sample) for problem, sample in left)
+    async with open_ring(
+        models,
+        journal=folder.journal,
+        lookahead=config.depth,
+        verify=config.verify,
+        salvage=config.salvage,
+        block=config.block,
+    ) as ring:
+        watcher.solving(lambda: ring.occupancy)
+        await solve_all(ring, tasks, config.limits.problems, done, watcher.kept)
 
 
 async def cancel_on_signal(scope: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:

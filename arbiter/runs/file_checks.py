@@ -14,6 +14,7 @@ from arbiter.log.checksums import has_checksum
 from arbiter.log.identity import check_unchanged
 from arbiter.log.reader import LOG, LogFile, has_log, log_path
 from arbiter.log.run import Run
+from arbiter.log.segments import segments_of
 from arbiter.protocols.errors import ArbiterError, RunError
 from arbiter.protocols.records import Record
 from arbiter.runs.collection import read_collection
@@ -74,6 +75,9 @@ def _of_folder(path: Path) -> Iterator[CheckedFile]:
             yield CheckedFile(LOG, error=str(error))
         else:
             yield _checked(log, _log)
+            for segment in segments_of(log):
+                file = _checked(segment.path, _segment)
+                yield msgspec.structs.replace(file, name=f"{segment.path.parent.name}/{file.name}")
     for name, check in _FILES.items():
         if (path / name).is_file():
             yield _checked(path / name, check)
@@ -96,6 +100,11 @@ def _log(path: Path) -> CheckedFile:
     for _ in log:
         pass
     return CheckedFile(path.name, log.lines, log.unchecked, bool(log.torn), log.ended)
+
+
+def _segment(path: Path) -> CheckedFile:
+    """Check a segment. Only ``events.jsonl`` has the ends of sessions."""
+    return msgspec.structs.replace(_log(path), ended=True)
 
 
 def _results(path: Path) -> CheckedFile:

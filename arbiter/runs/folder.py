@@ -3,6 +3,7 @@
 ::
 
     events.jsonl    the event log; the result files are derived from it (``docs/reference/log.md``)
+    events/         only with several workers: the segments of the event log, one of each start of a worker
     config.toml     the resolved configuration: ``arbiter bench FOLDER/config.toml`` repeats the run
     problems.jsonl  only if the grader needs them: the problems with their choices and rows
     versions.json   versions of Arbiter, Python and the packages that can change results

@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 from arbiter.actors.ring_setup import Models
 from arbiter.config.config import Config
 from arbiter.config.model_tables import DraftHeadTable
+from arbiter.protocols.model_traits import HoldsProblems
 from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle, Score, Scorer, ScoreRequest
 from arbiter.protocols.records import Step, Transcript
 from arbiter.replay.recorded_models import UNLIMITED
@@ -119,6 +120,12 @@ class AnswerStore:
         """Return the model's score for this or an equal request. Raises what the model raised."""
         handle, key = self._models.scorers[request.score_kind], key_of(request, self._annotated)
         return await self._scores.get(key, lambda: handle.port.score(request), self._limiter(handle))
+
+    def release(self, problem: str) -> None:
+        """Have the models give up what they hold for the problem, though other runs may still request it."""
+        for model in self._models.ports:
+            if isinstance(model, HoldsProblems):
+                model.release(problem)
 
     def _limiter(self, handle: ModelHandle[Generator] | ModelHandle[Scorer]) -> anyio.CapacityLimiter:
         """Return the limiter of the model behind ``handle``: one for both names of the first of several targets."""

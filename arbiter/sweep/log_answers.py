@@ -126,6 +126,10 @@ def _generation(
     if role == "target":
         sample %= task.sampling.target_samples
     cause = message.payload
+    max_tokens = cause.max_tokens if isinstance(cause, events.DraftStepEvent | events.EscalateStepEvent) else 0
+    confidence, top_logprobs = task.policy.get("confidence") if role == "draft" else None, task.top_logprobs
+    if isinstance(cause, events.GlimpseStepEvent):
+        max_tokens, confidence, top_logprobs = 1, "first", None
     return GenerationRequest(
         problem=name,
         step=step,
@@ -133,15 +137,15 @@ def _generation(
         author=role,
         transcript=before,
         separator=task.separator,
-        max_tokens=cause.max_tokens if isinstance(cause, events.DraftStepEvent | events.EscalateStepEvent) else 0,
+        max_tokens=max_tokens,
         temperature=task.sampling.temperature,
         top_p=task.sampling.top_p,
         seed=step_seed(task.seed, name, step, role, sample),
-        confidence=task.policy.get("confidence") if role == "draft" else None,
+        confidence=confidence,
         target=problem.target_of(call),
         presence_penalty=task.sampling.presence_penalty,
         frequency_penalty=task.sampling.frequency_penalty,
-        top_logprobs=task.top_logprobs,
+        top_logprobs=top_logprobs,
         token_exact=task.token_exact,
     )
 

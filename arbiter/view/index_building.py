@@ -4,6 +4,7 @@ from pathlib import Path
 
 from arbiter.log.history import Key, ProblemHistory
 from arbiter.log.reader import LogFile, Position
+from arbiter.log.segments import segments_of
 from arbiter.protocols.errors import ArbiterError, RunError
 from arbiter.protocols.events import Event, Graded, ProblemEnded, StartProblemEvent
 from arbiter.view.load_over_time import Load
@@ -16,6 +17,14 @@ LINES = 2000
 _FIRST = 250  # lines: so the first rows are there soon
 
 
+def _several_workers(log: Path) -> str:
+    """Return why the viewer does not show the problems of a run."""
+    return (
+        f"{log.parent} was written by several workers, each with a file of its own, and the viewer reads only one: use "
+        f"arbiter show {log.parent}"
+    )
+
+
 class IndexBuilder:
     """Reads a log from its beginning into ``index``. Only open problems are held in memory.
 
@@ -24,7 +33,7 @@ class IndexBuilder:
     """
 
     def __init__(self, log: Path, index: RowIndex) -> None:
-        self.error: str | None = None
+        self.error: str | None = _several_workers(log) if segments_of(log) else None
         self.position = Position()
         self._log = LogFile(log)
         self._index = index

@@ -33,6 +33,7 @@ from arbiter.backends.in_process.token_penalties import TokenPenalties
 from arbiter.backends.in_process.token_records import TokenNames, TokenRecords
 from arbiter.backends.loop_calls import running_soon
 from arbiter.backends.prompts import PromptTemplate
+from arbiter.backends.step_blocks import written_in_turn
 from arbiter.backends.step_tokens import SeparatorTokens, StepTokens, agreed_tokens, agreement, proposed_tokens
 from arbiter.backends.token_texts import TokenTexts, prompt_tokens
 from arbiter.protocols.errors import BackendError, ContextTooLongError, not_installed
@@ -61,6 +62,15 @@ class InProcessGenerator:
         ends by its limit.
         """
         return await self._written(request, request)
+
+    @property
+    def writes_blocks(self) -> bool:
+        """True: the engine keeps what it has read and written."""
+        return True
+
+    async def generate_block(self, request: GenerationRequest, steps: int) -> tuple[Generation, ...]:
+        """Write a block of steps. Raises as ``generate``."""
+        return await written_in_turn(self.generate, request, steps)
 
     async def stream(self, request: GenerationRequest, say: Say) -> Generation:
         """Write one step as ``generate``, and call ``say`` with its text as it grows."""

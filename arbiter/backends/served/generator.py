@@ -30,6 +30,7 @@ from arbiter.backends.served.constraints import ServerConstraints
 from arbiter.backends.served.context_room import refuse_cut, within_context
 from arbiter.backends.served.draft_memory import DraftMemory
 from arbiter.backends.served.logprobs import Logprobs, alternatives, alternatives_option, confidence_of
+from arbiter.backends.served.problem_sessions import release_at
 from arbiter.backends.served.prompt_form import PromptForm, as_text
 from arbiter.backends.served.request_fields import priority_of
 from arbiter.backends.served.token_steps import RETURNED, TokenSteps, Written
@@ -38,7 +39,7 @@ from arbiter.backends.served.written_tokens import written_tokens_of
 from arbiter.config.model_tables import Engine
 from arbiter.protocols.errors import BackendError, ContextTooLongError
 from arbiter.protocols.ports import Generation, GenerationRequest, Say
-from arbiter.protocols.records import StopReason, Transcript, Usage
+from arbiter.protocols.records import PENALTIES, StopReason, Transcript, Usage
 
 log = logging.getLogger("arbiter.backends")
 
@@ -134,6 +135,10 @@ class ServedGenerator:
         """Return the number of tokens in the prompt; None if the tokenizer is not known."""
         return None if self._count is None else self._count(self._template.render(transcript, separator))
 
+    def release(self, problem: str) -> None:
+        """Close the problem's session at the server, if it has one."""
+        release_at(self._transport, problem)
+
     async def generate(self, request: GenerationRequest) -> Generation:
         """Write one step, of at most the tokens that the context leaves.
 
@@ -175,7 +180,7 @@ class ServedGenerator:
         sampling: dict[str, Any] = {"temperature": request.temperature, **priority_of(request, self._priority)}
         sampling |= {"top_p": request.top_p, "seed": request.seed} if request.temperature > 0 else self._greedily
         if request.penalizes:
-            sampling |= {name: getattr(request, name) for name in ("presence_penalty", "frequency_penalty")}
+            sampling |= {name: getattr(request, name) for name in PENALTIES}
         # No head scores a step that is passed on as it is written.
         is_plain = constraint is None and not request.penalizes and say is None
         remembers = self._memory is not None and request.temperature == 0 and is_plain
@@ -226,7 +231,8 @@ class ServedGenerator:
     def _marks(self, request: GenerationRequest) -> dict[str, bool]:
         """Return the field that keeps special tokens in the answer, where the model's calls are marked with them."""
         rules = request.transcript.rules
-        marked = rules is not None and rules.offered and self._template.calls in SPECIAL_MARKS
+        calls = rules is not None and rules.offered and self._template.calls in SPECIAL_MARKS
+        marked = calls or self._template.calls == "harmony"  # whose answers have marks without any call
         return {"skip_special_tokens": False} if marked and self.keeps_marks else {}
 
     def _confidence(self, request: GenerationRequest, choice: CompletionAnswer, text: str) -> float:

@@ -79,6 +79,10 @@ class VerifyingGenerator:
         """Return the number of tokens in the prompt; None if the tokenizer is not known."""
         return self._plain.prompt_tokens(transcript, separator)
 
+    def release(self, problem: str) -> None:
+        """Close the problem's session at the server, if it has one."""
+        self._plain.release(problem)
+
     async def generate(self, request: GenerationRequest) -> Generation:
         """Write one step, or the rest of a proposed one. Raises as ``ServedGenerator``."""
         return await self._write(request, None)

@@ -1,0 +1,125 @@
+"""Runs on a real Ray cluster of two nodes on this machine: processes are killed and stopped while it runs."""
+
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from arbiter.config.config import Config, load_config
+from arbiter.distributed.ray_solver import RayPlace, RaySolver
+from arbiter.log.run import Run
+from arbiter.log.segments import segments_of
+from arbiter.protocols.errors import ConfigError
+from arbiter.runs.bench import bench
+from arbiter.runs.results import Result, Summary
+from benchmarks.silent_watcher import SilentWatcher
+from tests.arbiter.distributed.scripted_cluster import logged, stored
+
+ray: Any = pytest.importorskip("ray")
+utils: Any = pytest.importorskip("ray.cluster_utils")
+
+pytestmark = [pytest.mark.ray, pytest.mark.nightly, pytest.mark.filterwarnings("ignore")]
+
+PROBLEMS = 24
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """The address of a cluster with two nodes."""
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # else Ray waits for the machine's own address
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
+    cluster = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+    cluster.add_node(num_cpus=2)
+    ray.init(address=cluster.address, namespace="arbiter", log_to_driver=False)
+    yield cluster.address
+    ray.shutdown()
+    cluster.shutdown()
+
+
+class Accidents(SilentWatcher):
+    """Calls each of ``at`` when so many problems have ended. Knows the newest process of each worker."""
+
+    def __init__(self, at: dict[int, Callable[["Accidents"], object]]) -> None:
+        self._at = at
+        self.solutions = 0
+        self.processes: dict[str, int] = {}
+        self.lines: list[str] = []
+
+    def notice(self, text: str) -> None:
+        self.lines.append(text)
+        if found := re.search(r"the worker (\w+) is on .* \(process (\d+)\)", text):
+            self.processes[found[1]] = int(found[2])
+
+    def solved(self, result: Result) -> None:
+        self.solutions += 1
+        accident = self._at.get(self.solutions)
+        if accident is not None:
+            accident(self)
+
+
+def a_config() -> Config:
+    return load_config("pocket", {"data": {"limit": PROBLEMS}, "limits": {"problems": 6}, "cpu_threads": 1})
+
+
+def run(folder: Path, watcher: SilentWatcher, solver: RaySolver | None) -> Summary:
+    summary, _ = anyio.run(partial(bench, a_config(), folder, watcher, solver=solver))
+    return summary
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    folder = tmp_path_factory.mktemp("alone")
+    run(folder, SilentWatcher(), None)
+    return stored(folder)
+
+
+def workers(address: str, count: int = 3) -> RaySolver:
+    return RaySolver(RayPlace(address, count, num_cpus=0.5, lease=10.0))
+
+
+def test_three_workers_have_the_transcripts_of_one_process(
+    address: str, alone: dict[str, object], tmp_path: Path
+) -> None:
+    summary = run(tmp_path, SilentWatcher(), workers(address))
+    assert (summary.problems, summary.failed, summary.interrupted) == (PROBLEMS, 0, False)
+    assert summary.cpu_seconds is not None
+    assert stored(tmp_path) == logged(tmp_path) == alone
+
+
+def kill_ledger(run_folder: Path, _: Accidents) -> None:
+    started = next(Run.open(run_folder).events())
+    ray.kill(ray.get_actor(f"ledger-{started.run}-0", namespace="arbiter"), no_restart=False)
+
+
+def test_a_run_survives_a_killed_worker_a_stopped_worker_and_a_killed_ledger(
+    address: str, alone: dict[str, object], tmp_path: Path
+) -> None:
+    watcher = Accidents(
+        {
+            2: lambda accidents: os.kill(accidents.processes["w0"], signal.SIGKILL),
+            4: partial(kill_ledger, tmp_path),
+            6: lambda accidents: os.kill(accidents.processes["w1"], signal.SIGSTOP),
+        }
+    )
+    try:
+        summary = run(tmp_path, watcher, workers(address))
+    finally:
+        os.kill(watcher.processes["w1"], signal.SIGKILL)
+    assert (summary.problems, summary.failed) == (PROBLEMS, 0)
+    assert stored(tmp_path) == logged(tmp_path) == alone
+    assert any("the worker w0 died" in line for line in watcher.lines)
+    names = [segment.name for segment in segments_of(tmp_path / "events.jsonl")]
+    assert {"0000-w0-1.jsonl", "0000-ledger-1.jsonl"} <= {*names}
+
+
+def test_what_cannot_run_on_workers_is_refused_before_anything_starts(address: str) -> None:
+    with pytest.raises(ConfigError, match=r"budget = 0\.2 moves one threshold"):
+        workers(address).check(load_config("pocket", {"budget": 0.2}))
+    with pytest.raises(ConfigError, match=r"limits\.problems is 2, and 3 workers"):
+        workers(address).check(load_config("pocket", {"limits": {"problems": 2}}))
