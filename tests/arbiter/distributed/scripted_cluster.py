@@ -128,7 +128,8 @@ class ScriptedCluster:
         names = tuple(f"w{number}" for number in range(self._workers))
         place = SessionPlace(str(session.log), session.run, session.session, session.seconds(), pause=0.01)
         limits = {} if self._limit is None else {"draft": ServerLimit(self._limit, adaptive=True)}
-        plan = LedgerPlan(place, tuple(session.left), tuple(session.begun), names, limits, lease=3600.0)
+        # short, because a ledger that starts again leaves problems at a worker that stands still
+        plan = LedgerPlan(place, tuple(session.left), tuple(session.begun), names, limits, lease=2.0)
         self._plan, self._ledger = plan, LedgerService(plan)
         self._left = {(problem.id, sample) for problem, sample in session.left}
         async with anyio.create_task_group() as tasks:
