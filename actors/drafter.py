@@ -1,19 +1,17 @@
 """The Drafter owns the draft model. It writes the requested drafts, and drafts ahead what may be requested next."""
 
-from typing import ClassVar
-
-import anyio
+from typing import ClassVar, assert_never
 
 from arbiter.actors.actor import ActorContext, ConcurrentActor
 from arbiter.actors.controllers import LookaheadControl
-from arbiter.actors.future import Future
 from arbiter.actors.generation import StepGenerator
 from arbiter.actors.mailboxes import Inbox
+from arbiter.actors.predrafts import Predraft, fits, write_block
 from arbiter.actors.transcripts import context_after, finish_reason
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.events import Entry, Predrafted
 from arbiter.protocols.ids import call_id
-from arbiter.protocols.messages import Context, DrafterMail, StepDrafted, Task
+from arbiter.protocols.messages import Context, DrafterMail, DraftStep, GlimpseStep, StepDrafted, StepGlimpsed, Task
 from arbiter.protocols.records import Candidate, LookaheadStats
 
 
@@ -24,6 +22,9 @@ class Drafter(ConcurrentActor[DrafterMail]):
     it will be kept. Such a pre-draft is only used for exactly the request that it answers, so transcripts do not
     change. A pre-draft that cannot be used any more is cancelled. Pre-drafts yield to other requests: none is started
     without a free slot, and one is cancelled if a requested draft finds no free slot.
+
+    With a ``settings.block`` above 1 it writes so many steps before it sends the first of them, so that they are scored
+    together. A model that can (``WritesBlocks``) writes them in one request. Each is used as a pre-draft is.
 
     ``settings.salvage`` can change transcripts. With it, a pre-draft is also used if a different step was kept than it
     was written for. It becomes the draft in the new context, and the policy decides about it. One that has calls, or
@@ -42,52 +43,97 @@ class Drafter(ConcurrentActor[DrafterMail]):
         self._annotated = model.annotated
         self._control = LookaheadControl(context.settings.lookahead)
         self._salvage = context.settings.salvage
-        self._ahead: dict[Task, list[_Predraft]] = {}
+        self._block = context.settings.block
+        self._ahead: dict[Task, list[Predraft]] = {}
 
     async def serve(self, message: DrafterMail) -> None:
+        match message:
+            case GlimpseStep():
+                glimpse = await self._writer.glimpse(message)
+                await self._mailboxes.to_router(StepGlimpsed(message.context, message.id, glimpse), self.name)
+            case DraftStep():
+                await self._serve_draft(message)
+            case _:
+                assert_never(message)
+
+    async def _serve_draft(self, message: DraftStep) -> None:
         context, policy = message.context, message.context.task.policy
         is_known = self._journal.kept and self._journal.recall(call_id(message.id, "draft", 0)) is not None
+        in_blocks = self._block > 1 and policy.decides and policy.proposers == ("draft",) and message.glimpse is None
+        if in_blocks and not is_known:
+            await self._serve_block(message)
+            return
         draft = await (self._writer.candidate(message) if is_known else self._draft(message))
-        drafted = StepDrafted(context, message.id, draft)
-        is_rejected = draft.valid is False and policy.decides  # the policy is not asked, so no score is needed
-        if policy.score_kind is not None and not is_rejected:
-            await self._mailboxes.to_verifier(drafted, self.name)
-        elif policy.decides:
-            await self._mailboxes.to_router(drafted, self.name)
-        else:
-            await self._mailboxes.to_assembler(drafted, self.name)
-        goes_on = policy.decides and not is_rejected
+        goes_on = await self._send(message, draft)
         if goes_on and not is_known:  # after a recorded draft the next one is usually recorded, too
             depth = self._control.depth(self._writer.load)
             if depth:
                 self._mailboxes.flush(context.task)
                 await self._look_ahead(message, draft, depth)
 
-    async def _draft(self, message: DrafterMail) -> Candidate:
+    async def _send(
+        self, message: DraftStep, draft: Candidate, following: tuple[tuple[Context, Candidate], ...] = ()
+    ) -> bool:
+        """Send a draft on. Return whether it is still to be decided whether it is kept."""
+        policy = message.context.task.policy
+        drafted = StepDrafted(message.context, message.id, draft, message.glimpse, following)
+        is_rejected = draft.valid is False and policy.decides  # the policy is not asked, so no score is needed
+        is_decided = not policy.decides or message.glimpse is not None
+        if policy.score_kind is not None and not is_rejected:
+            await self._mailboxes.to_verifier(drafted, self.name)
+        elif is_rejected or not is_decided:
+            await self._mailboxes.to_router(drafted, self.name)
+        else:
+            await self._mailboxes.to_assembler(drafted, self.name)
+        return not is_decided and not is_rejected  # after a glimpse, the next step needs one before its draft
+
+    async def _serve_block(self, message: DraftStep) -> None:
+        """Send a draft of the current block, or write the next block and send its first draft.
+
+        Returns when all of the block is used or dropped; closing the problem cancels it.
+        """
+        predraft, _ = self._take(message.context)
+        draft = None if predraft is None else await predraft.answer.wait()
+        if predraft is not None and draft is not None:
+            self._use(message, predraft, draft, False)
+            await self._send(message, draft)
+            return
+        draft, block = await write_block(self._writer, self._registry, message, self._block)
+        task, predrafts = message.context.task, [one for one, _ in block]
+        self._ahead.setdefault(task, []).extend(predrafts)
+        try:
+            if await self._send(message, draft, tuple((one.context, written) for one, written in block)) and block:
+                self._mailboxes.flush(task)
+                for predraft in predrafts:
+                    await predraft.done.wait()
+        finally:
+            self._forget(task, predrafts)
+
+    async def _draft(self, message: DraftStep) -> Candidate:
         """Return the draft for ``message``: one that was drafted ahead, or a new one."""
         predraft, stale = self._take(message.context)
-        if message.context.step and message.context.task.policy.decides:
+        if message.context.step and message.context.task.policy.decides and message.glimpse is None:
             hits = predraft is not None and not stale  # a hit, too, if the target wrote the same step as the draft
             self._control.observe(hits or message.context.transcript.steps[-1].author == "draft")
         if predraft is not None:
             draft = await predraft.answer.wait()
-            if draft is not None and (not stale or _fits(draft, predraft.context, message.context)):
+            if draft is not None and (not stale or fits(draft, predraft.context, message.context)):
                 self._use(message, predraft, draft, stale)
                 return draft
         self._make_room()
         return await self._writer.candidate(message)
 
-    def _use(self, message: DrafterMail, predraft: "_Predraft", draft: Candidate, stale: bool) -> None:
+    def _use(self, message: DraftStep, predraft: Predraft, draft: Candidate, stale: bool) -> None:
         context, task = message.context, message.context.task
         if self._journal.kept:
-            used = Predrafted(predraft.call, stale)
+            used = Predrafted(predraft.call, stale, predraft.index)
             name = call_id(message.id, "draft", 0)
             entry = Entry(name, self.name, used, message.id, task.id, task.sample, context.step, derived=True)
             self._journal.note(entry)
         tokens = -draft.usage.completion_tokens
         self._registry.add_lookahead(task, LookaheadStats(hits=not stale, wasted_tokens=tokens, salvaged=stale))
 
-    def _take(self, context: Context) -> "tuple[_Predraft | None, bool]":
+    def _take(self, context: Context) -> tuple[Predraft | None, bool]:
         """Return the pre-draft to use for ``context``, and whether it was written for another context of the same step.
 
         Pre-drafts that cannot be used any more are dropped.
@@ -114,10 +160,10 @@ class Drafter(ConcurrentActor[DrafterMail]):
             if running:
                 running[-1].drop()
 
-    async def _look_ahead(self, message: DrafterMail, draft: Candidate, most: int) -> None:
+    async def _look_ahead(self, message: DraftStep, draft: Candidate, most: int) -> None:
         """Draft the steps after ``draft``. Returns when all are used or dropped; closing the problem cancels it."""
         task, context = message.context.task, message.context
-        started: list[_Predraft] = []
+        started: list[Predraft] = []
         try:
             for depth in range(1, most + 1):
                 if finish_reason(context, draft) is not None:
@@ -130,7 +176,7 @@ class Drafter(ConcurrentActor[DrafterMail]):
                 if predraft is None:
                     if not self._writer.has_room:
                         break
-                    predraft = _Predraft(context, call_id(message.id, "draft", depth))
+                    predraft = Predraft(context, call_id(message.id, "draft", depth))
                     started.append(predraft)
                     self._ahead.setdefault(task, []).append(predraft)
                     await self._write_ahead(message, predraft, depth)
@@ -143,7 +189,7 @@ class Drafter(ConcurrentActor[DrafterMail]):
         finally:
             self._forget(task, started)
 
-    async def _write_ahead(self, message: DrafterMail, predraft: "_Predraft", depth: int) -> None:
+    async def _write_ahead(self, message: DraftStep, predraft: Predraft, depth: int) -> None:
         """Write one pre-draft. If it fails, its step is drafted when it is requested."""
         task = message.context.task
         with predraft.scope:
@@ -157,67 +203,9 @@ class Drafter(ConcurrentActor[DrafterMail]):
         if predraft.scope.cancelled_caught:
             predraft.drop()
 
-    def _forget(self, task: Task, predrafts: "list[_Predraft]") -> None:
+    def _forget(self, task: Task, predrafts: list[Predraft]) -> None:
         left = [one for one in self._ahead.get(task, []) if one not in predrafts]
         if left:
             self._ahead[task] = left
         else:
             self._ahead.pop(task, None)
-
-
-class _Predraft:
-    """A draft that was started ahead. ``answer`` is None if it failed or was dropped.
-
-    ``done`` is set when the pre-draft is taken or dropped.
-    """
-
-    def __init__(self, context: Context, call: str) -> None:
-        self.context = context
-        self.call = call
-        self.answer = Future[Candidate | None]()
-        self.scope = anyio.CancelScope()
-        self.done = anyio.Event()
-        self.taken = False
-
-    def answers(self, context: Context, annotated: bool) -> bool:
-        """Whether its request is the same as the one for ``context``. Authors count if the prompt names them."""
-        own = self.context
-        if annotated:
-            return own.request == context.request
-        return (own.step, own.max_tokens) == (context.step, context.max_tokens) and _texts(own) == _texts(context)
-
-    @property
-    def is_running(self) -> bool:
-        return not self.answer.is_there
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether it can still be taken."""
-        return not self.done.is_set()
-
-    def take(self) -> None:
-        """Use it, now or when its answer arrives."""
-        self.taken = True
-        self.done.set()
-
-    def drop(self) -> None:
-        """Cancel it: it cannot be used any more, or its slot is needed."""
-        self.scope.cancel()
-        self.answer.set(None)
-        self.done.set()
-
-
-def _texts(context: Context) -> list[str]:
-    return [step.text for step in context.transcript.steps]
-
-
-def _fits(draft: Candidate, written_for: Context, context: Context) -> bool:
-    """Whether ``draft`` respects the limits of ``context``, and was not cut by smaller ones.
-
-    One that was checked against the rules of the answer fits only where it was written: the steps before it count.
-    """
-    if draft.valid is not None:
-        return False
-    if draft.stop_reason == "limit":
-        return written_for.max_tokens == context.max_tokens
-    return draft.usage.completion_tokens <= context.max_tokens

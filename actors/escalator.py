@@ -1,6 +1,6 @@
 """The Escalator owns the target model or models."""
 
-from typing import ClassVar
+from typing import ClassVar, assert_never
 
 import anyio
 
@@ -10,7 +10,7 @@ from arbiter.actors.gathering import Gathering, Gatherings
 from arbiter.actors.generation import StepGenerator
 from arbiter.actors.mailboxes import Inbox
 from arbiter.actors.policies import target_names
-from arbiter.protocols.messages import EscalatorMail, StepRegenerated
+from arbiter.protocols.messages import EscalateStep, EscalatorMail, GlimpseStep, StepGlimpsed, StepRegenerated
 from arbiter.protocols.ports import Gather, Generator, ModelHandle, Proposal
 from arbiter.protocols.records import Candidate
 
@@ -42,31 +42,42 @@ class Escalator(ConcurrentActor[EscalatorMail]):
         self._targets = {name: self._make_target(name, handle) for name, handle in known.items()}
 
     async def serve(self, message: EscalatorMail) -> None:
+        match message:
+            case GlimpseStep():
+                name = next(iter(target_names(message.context.task.policy.targets)), "")
+                glimpse = await self._target(name).writer.glimpse(message)
+                await self._mailboxes.to_router(StepGlimpsed(message.context, message.id, glimpse), self.name)
+            case EscalateStep():
+                await self._serve_step(message)
+            case _:
+                assert_never(message)
+
+    async def _serve_step(self, message: EscalateStep) -> None:
         context, policy = message.context, message.context.task.policy
         as_usual = policy.proposes(context.step) == policy.proposers
         judged = policy.score_kind is not None and "target" in policy.proposers and as_usual
         if message.draft is not None and context.task.can_verify and _is_plain(message.draft):
             targets = (await self._rewrite(message, message.draft),)
-        elif message.draft is not None:
+        elif message.draft is not None or message.glimpse is not None:
             target = self._target(message.target)
             targets = (await target.writer.candidate(message, gathering=target.gathering),)
         else:
             samples = context.task.sampling.target_samples if judged else 1
             targets = await self._write(message, target_names(policy.targets) or ("",), samples)
-        regenerated = StepRegenerated(context=context, cause=message.id, targets=targets, draft=message.draft)
+        regenerated = StepRegenerated(context, message.id, targets, message.draft, message.glimpse)
         if judged:
             await self._mailboxes.to_verifier(regenerated, self.name)
         else:
             await self._mailboxes.to_assembler(regenerated, self.name)
 
-    async def _rewrite(self, message: EscalatorMail, draft: Candidate) -> Candidate:
+    async def _rewrite(self, message: EscalateStep, draft: Candidate) -> Candidate:
         target = self._target(message.target)
         proposal = Proposal(draft.text, draft.stop_reason) if target.control.shows() else None
         written = await target.writer.candidate(message, proposal=proposal, gathering=target.gathering)
         target.control.observe(written.prefix_match is not None, written.usage.completion_tokens, written.seconds)
         return written
 
-    async def _write(self, message: EscalatorMail, names: tuple[str, ...], samples: int) -> tuple[Candidate, ...]:
+    async def _write(self, message: EscalateStep, names: tuple[str, ...], samples: int) -> tuple[Candidate, ...]:
         """Write all samples of all targets concurrently. Return them in order."""
         requested = [(name, sample) for name in names for sample in range(samples)]
         if len(requested) == 1:

@@ -1,14 +1,19 @@
 """How the Drafter and the Escalator request a candidate from their model."""
 
+import msgspec
+
 from arbiter.actors.checked_generation import CheckedGenerator
 from arbiter.actors.gathering import Gathering
 from arbiter.actors.requests import ModelRequest, RequestExecutor
 from arbiter.actors.ring_setup import Models
 from arbiter.actors.seeds import step_seed
 from arbiter.actors.step_pieces import StreamedGenerator, can_stream
-from arbiter.protocols.messages import Context, DraftStep, EscalateStep
+from arbiter.protocols.errors import BackendError
+from arbiter.protocols.events import CallGenerated
+from arbiter.protocols.messages import Context, DraftStep, EscalateStep, GlimpseStep, Task
+from arbiter.protocols.model_traits import WritesBlocks
 from arbiter.protocols.ports import GenerationRequest, Generator, ModelHandle, Proposal, StreamsText
-from arbiter.protocols.records import Author, Candidate
+from arbiter.protocols.records import Author, Candidate, Glimpse
 
 
 class StepGenerator:
@@ -64,6 +69,35 @@ class StepGenerator:
         """Return one candidate for ``context``, which is ``depth`` steps after the context of ``message``."""
         return await self._write(context, ModelRequest(self._actor, message, self._role, depth), 0)
 
+    def writes_blocks(self, task: Task) -> bool:
+        """Whether the model can write several steps of ``task`` in one request, each as in a request of its own."""
+        model = self._generator
+        can_write = isinstance(model, WritesBlocks) and model.writes_blocks
+        return can_write and task.can_verify and task.transcript.rules is None
+
+    async def block(self, message: DraftStep, steps: int) -> list[Candidate]:
+        """Return up to ``steps`` candidates from one request: for the context of ``message``, and for those after it.
+
+        ``writes_blocks`` must be True for its task.
+        """
+        assert isinstance(self._generator, WritesBlocks)  # noqa: S101 - see above
+        call = ModelRequest(self._actor, message, self._role, 0, self._target)
+        request = self._request(message.context, call, 0)
+        answer = await self._calls.generate_block(call, self._generator, self._limiter, request, steps)
+        return [self._candidate(answer.at(index), 0) for index in range(len(answer.following) + 1)]
+
+    async def glimpse(self, message: GlimpseStep) -> Glimpse:
+        """Return the first token of the step. Raises the model's error, and ``BackendError`` without its entropy."""
+        call = ModelRequest(self._actor, message, self._role, 0, self._target)
+        whole = self._request(message.context, call, 0)
+        request = msgspec.structs.replace(whole, max_tokens=1, confidence="first", top_logprobs=None)
+        answer = await self._calls.generate(call, self._generator, self._limiter, request)
+        if answer.confidence is None:
+            raise BackendError(
+                f"the {self._role} model returned no confidence in the first token, which a glimpse needs"
+            )
+        return Glimpse(self._role, answer.confidence, answer.usage, answer.seconds)
+
     async def _write(
         self,
         context: Context,
@@ -72,9 +106,37 @@ class StepGenerator:
         proposal: Proposal | None = None,
         gathering: Gathering | None = None,
     ) -> Candidate:
+        request = self._request(context, call, sample, proposal)
+        answer = await self._calls.generate(call, self._for(context, call.is_ahead), self._limiter, request, gathering)
+        return self._candidate(answer, sample)
+
+    def _candidate(self, answer: CallGenerated, sample: int) -> Candidate:
+        return Candidate(
+            self._role,
+            answer.text,
+            answer.stop_reason,
+            answer.usage,
+            answer.seconds,
+            sample,
+            None,
+            answer.prefix_match,
+            answer.confidence,
+            self._target,
+            answer.gathered,
+            answer.calls,
+            answer.valid,
+            answer.violation,
+            answer.tokens,
+            answer.token_ids,
+            answer.overrun,
+        )
+
+    def _request(
+        self, context: Context, call: ModelRequest, sample: int, proposal: Proposal | None = None
+    ) -> GenerationRequest:
         task = context.task
         sampling, is_draft = task.sampling, self._role == "draft"
-        request = GenerationRequest(
+        return GenerationRequest(
             task.id,
             context.step,
             sample,
@@ -95,24 +157,7 @@ class StepGenerator:
             presence_penalty=sampling.presence_penalty,
             frequency_penalty=sampling.frequency_penalty,
             top_logprobs=task.top_logprobs,
-        )
-        answer = await self._calls.generate(call, self._for(context, call.is_ahead), self._limiter, request, gathering)
-        return Candidate(
-            self._role,
-            answer.text,
-            answer.stop_reason,
-            answer.usage,
-            answer.seconds,
-            sample,
-            None,
-            answer.prefix_match,
-            answer.confidence,
-            self._target,
-            answer.gathered,
-            answer.calls,
-            answer.valid,
-            answer.violation,
-            answer.tokens,
+            token_exact=task.token_exact,
         )
 
     def _for(self, context: Context, is_ahead: bool) -> Generator:

@@ -45,6 +45,7 @@ class PolicyBase(msgspec.Struct, frozen=True):
     # Not annotated: an annotation would make each a field of every policy, or forbid a field of that name below.
     targets = ()
     confidence = None
+    glimpse = None
     budget = None
     threshold = None
     escalates_above = False
@@ -218,6 +219,11 @@ def check_policy(policy: Policy) -> None:
                 f"the policy {name} has no {member!r}: derive it from PolicyBase (arbiter.extending), which has a "
                 "default for every member but decide"
             )
+    if policy.glimpse is not None and (policy.proposers != ("draft",) or policy.score_kind or not policy.decides):
+        raise ConfigError(
+            f"the policy {name} decides by a glimpse, before anything is written: leave proposers, score_kind and "
+            "decides as they are in PolicyBase, or glimpse = None"
+        )
     if policy.budget is not None:
         _check_budget(policy, name)
 

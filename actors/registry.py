@@ -31,20 +31,21 @@ class ProblemRegistry:
 
     def __init__(self) -> None:
         self._open: dict[Task, OpenProblem] = {}
-        self._ids: set[tuple[str, int]] = set()
+        self._samples: dict[str, set[int]] = {}  # of the open problems, by their ids
         self.deciding = 0
         self._numbers = count()
         self._after_close: list[Callable[[Task], object]] = []
+        self._after_last: list[Callable[[str], object]] = []
 
     def open(self, task: Task, listen: Listen | None = None) -> None:
         """Open a problem. ``listen`` takes the pieces of its steps, if they are wanted.
 
         Raises ``ProblemError`` if one with the same id and sample is already open.
         """
-        if (task.id, task.sample) in self._ids:
+        if task.sample in self._samples.get(task.id, ()):
             raise ProblemError(f"problem {task.id!r} is already being solved: give each problem a unique id")
         self._open[task] = OpenProblem(next(self._numbers), listen)
-        self._ids.add((task.id, task.sample))
+        self._samples.setdefault(task.id, set()).add(task.sample)
         self.deciding += task.policy.decides
 
     def close(self, task: Task) -> None:
@@ -52,13 +53,18 @@ class ProblemRegistry:
         entry = self._open.pop(task, None)
         if entry is None:
             return
-        self._ids.discard((task.id, task.sample))
+        samples = self._samples[task.id]
+        samples.discard(task.sample)
         self.deciding -= task.policy.decides
         entry.outbox.clear()
         for scope in tuple(entry.scopes):
             scope.cancel()
         for forget in (*entry.forget, *self._after_close):
             forget(task)
+        if not samples:
+            del self._samples[task.id]
+            for release in self._after_last:
+                release(task.id)
 
     def __contains__(self, task: Task) -> bool:
         return task in self._open
@@ -72,6 +78,10 @@ class ProblemRegistry:
     def after_close(self, forget: Callable[[Task], object]) -> None:
         """Call ``forget(task)`` after each close of a problem, for an actor that waits for all problems together."""
         self._after_close.append(forget)
+
+    def after_last(self, release: Callable[[str], object]) -> None:
+        """Call ``release`` with a problem's id after each close of its last open sample. It must not block or raise."""
+        self._after_last.append(release)
 
     def find(self, task: Task) -> "OpenProblem | None":
         """Return an open problem; None if it is closed."""

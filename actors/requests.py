@@ -8,9 +8,9 @@ from arbiter.actors.clock import running_clock
 from arbiter.actors.error_text import format_error
 from arbiter.actors.gathering import Gathering
 from arbiter.actors.limiter import ConcurrencyLimiter
+from arbiter.actors.outcomes import generated, generated_block, scored, scored_block
 from arbiter.actors.registry import ProblemRegistry
 from arbiter.actors.step_pieces import Listen
-from arbiter.protocols.answer_tokens import WrittenToken, fault_of
 from arbiter.protocols.errors import BackendError, RecordedError
 from arbiter.protocols.events import (
     AnyPayload,
@@ -24,6 +24,7 @@ from arbiter.protocols.events import (
 )
 from arbiter.protocols.ids import answer_id, call_id, retry_id
 from arbiter.protocols.messages import Message, Task
+from arbiter.protocols.model_traits import ScoresBlocks, WritesBlocks
 from arbiter.protocols.ports import (
     Generation,
     GenerationRequest,
@@ -34,14 +35,11 @@ from arbiter.protocols.ports import (
     Scorer,
     ScoreRequest,
 )
-from arbiter.protocols.records import Gathered, LookaheadStats, Model, Usage
-from arbiter.protocols.tools import step_text
+from arbiter.protocols.records import Gathered, LookaheadStats, Model
 
-Request = TypeVar("Request", GenerationRequest, ScoreRequest)
-Answer = TypeVar("Answer", Generation, Score)
+Request = TypeVar("Request", GenerationRequest, ScoreRequest, tuple[ScoreRequest, ...])
+Answer = TypeVar("Answer", Generation, Score, tuple[Generation, ...], tuple[Score, ...])
 Answered = TypeVar("Answered", CallGenerated, CallScored)
-
-_NO_USAGE = Usage()
 
 _RETRIES: ContextVar["_Attempts | None"] = ContextVar("retries", default=None)
 
@@ -162,9 +160,36 @@ class RequestExecutor:
         if recalled is not None:
             return recalled
         if gathering is None:
-            return await self._request(call, limiter, generator.generate, request, _generated, None)
+            return await self._request(call, limiter, generator.generate, request, generated, None)
         async with gathering.joined(call.message.context.task) as gathered:  # before the slot: see ``Gathering``
-            return await self._request(call, limiter, generator.generate, request, _generated, gathered)
+            return await self._request(call, limiter, generator.generate, request, generated, gathered)
+
+    async def generate_block(
+        self,
+        call: ModelRequest,
+        generator: WritesBlocks,
+        limiter: ConcurrencyLimiter,
+        request: GenerationRequest,
+        steps: int,
+    ) -> CallGenerated:
+        """Return up to ``steps`` steps of one request. Raises as ``generate``."""
+        recalled = self._recalled(call, CallGenerated)
+        if recalled is not None:
+            return recalled
+
+        async def send(one: GenerationRequest) -> tuple[Generation, ...]:
+            return await generator.generate_block(one, steps)
+
+        return await self._request(call, limiter, send, request, generated_block, None)
+
+    async def score_block(
+        self, call: ModelRequest, scorer: ScoresBlocks, limiter: ConcurrencyLimiter, requests: tuple[ScoreRequest, ...]
+    ) -> CallScored:
+        """Return the scores of several candidates from one request. Raises as ``score``."""
+        recalled = self._recalled(call, CallScored)
+        if recalled is not None:
+            return recalled
+        return await self._request(call, limiter, scorer.score_block, requests, scored_block, None)
 
     async def score(
         self, call: ModelRequest, scorer: Scorer, limiter: ConcurrencyLimiter, request: ScoreRequest
@@ -173,7 +198,7 @@ class RequestExecutor:
         recalled = self._recalled(call, CallScored)
         if recalled is not None:
             return recalled
-        return await self._request(call, limiter, scorer.score, request, _scored, None)
+        return await self._request(call, limiter, scorer.score, request, scored, None)
 
     async def _request(
         self,
@@ -237,64 +262,5 @@ class RequestExecutor:
                 raise RecordedError(outcome.error)
             if not isinstance(outcome, kind):
                 raise BackendError(f"the log has an answer of another kind for {call.id} than was requested")
-            counted.usage = outcome.cost
+            counted.usage = outcome.at(0).cost  # the steps after it are recalled as well
         return outcome
-
-
-def _generated(
-    answer: Generation, request: GenerationRequest, seconds: float, gathered: Gathered | None
-) -> CallGenerated:
-    """Return the outcome of an answer that took ``seconds``.
-
-    Raises ``BackendError`` as ``RequestExecutor.generate``, and ``UnicodeEncodeError`` for a text that the log cannot
-    encode.
-    """
-    confidence, reported = answer.confidence, answer.seconds
-    if not answer.text.isascii():
-        answer.text.encode()
-    if confidence is not None and not 0.0 < confidence <= 1.0:  # NaN fails, too
-        raise BackendError(f"the {request.author} model returned a confidence of {confidence}, not in (0, 1]")
-    return CallGenerated(
-        step_text(answer.text, answer.calls) if answer.calls else answer.text,
-        answer.stop_reason,
-        answer.usage,
-        seconds if reported is None else reported,
-        None if answer.overhead == _NO_USAGE else answer.overhead,
-        answer.prefix_match,
-        stored=reported is not None and not answer.fresh,
-        confidence=confidence,
-        gathered=gathered,
-        calls=answer.calls,
-        valid=answer.valid,
-        violation=answer.violation,
-        tries=answer.tries,
-        tokens=_tokens(answer, request),
-    )
-
-
-def _tokens(answer: Generation, request: GenerationRequest) -> tuple[WrittenToken, ...] | None:
-    """Return the tokens of an answer, if they were requested. Raises ``BackendError`` if they are missing or wrong."""
-    if request.top_logprobs is None:
-        return None
-    if answer.tokens is None:
-        raise BackendError(f"the {request.author} model returned no log-probabilities, which the request needs")
-    ended = request.separator if answer.stop_reason == "separator" and not answer.calls else ""
-    fault = fault_of(answer.tokens, answer.text + ended, is_whole=not answer.calls)
-    if fault is not None:
-        raise BackendError(f"the {request.author} model returned log-probabilities that cannot be: {fault}")
-    return answer.tokens
-
-
-def _scored(answer: Score, request: ScoreRequest, seconds: float, gathered: Gathered | None) -> CallScored:
-    """Return the outcome of a score that took ``seconds``. Raises ``BackendError`` for a value outside [0, 1]."""
-    for value in (answer.value, *answer.estimates):
-        if not 0.0 <= value <= 1.0:  # NaN fails, too
-            raise BackendError(f"the {request.score_kind} model scored {value}, but a score must be in [0, 1]")
-    reported = answer.seconds
-    return CallScored(
-        answer.value,
-        answer.usage,
-        seconds if reported is None else reported,
-        reported is not None and not answer.fresh,
-        answer.estimates,
-    )

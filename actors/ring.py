@@ -28,8 +28,9 @@ from arbiter.actors.step_pieces import Listen
 from arbiter.actors.supervision import services
 from arbiter.actors.transcripts import first_context
 from arbiter.actors.verifier import Verifier
-from arbiter.protocols.errors import ClosedError
+from arbiter.protocols.errors import ClosedError, ConfigError
 from arbiter.protocols.messages import StartProblem, Task
+from arbiter.protocols.model_traits import HoldsProblems
 from arbiter.protocols.ports import Journal
 from arbiter.protocols.records import Solution, StepRecord
 
@@ -138,6 +139,7 @@ async def open_ring(
     verify: Verify = "off",
     salvage: bool = False,
     factories: ActorFactories = _BUILT_IN,
+    block: int = 1,
 ) -> AsyncGenerator[Ring]:
     """Start a ring and yield it. It is closed at the end of the block.
 
@@ -148,11 +150,18 @@ async def open_ring(
     - ``salvage`` lets a draft that was written ahead be used in another context. Unlike ``lookahead`` and ``verify``,
       it can change transcripts.
     - ``factories`` make replacement actors.
+    - ``block`` is the number of steps, 1 or more, that are drafted and scored together (see ``Drafter``). Above 1
+      ``lookahead`` must be 0. Transcripts stay the same.
 
-    Raises what an actor's ``on_start`` raises.
+    Raises ``ConfigError`` if ``block`` does not fit, and what an actor's ``on_start`` raises.
     """
+    if block < 1 or (block > 1 and (lookahead != 0 or salvage)):
+        raise ConfigError(f"block must be 1 or more; above 1 without lookahead and salvage, but it is {block}")
     journal, registry = journal or NoJournal(), ProblemRegistry()
-    calls, settings = RequestExecutor(registry, journal), RingSettings(lookahead, verify, salvage)
+    calls, settings = RequestExecutor(registry, journal), RingSettings(lookahead, verify, salvage, block)
+    for model in models.ports:
+        if isinstance(model, HoldsProblems):
+            registry.after_last(model.release)
     with open_mailboxes(mailbox) as (routes, inboxes):
         async with services() as tasks:
             delivery = DirectDelivery(registry, tasks)

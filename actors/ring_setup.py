@@ -15,7 +15,7 @@ from arbiter.protocols.model_traits import (
     RefusesTools,
     TakesEfforts,
     ThoughtOpening,
-    WritesThoughts,
+    thought_opening,
 )
 from arbiter.protocols.policy import Policy
 from arbiter.protocols.ports import Generator, ModelHandle, Scorer
@@ -114,8 +114,15 @@ class Models(msgspec.Struct, frozen=True):
         """
         rules = task.transcript.rules
         effort = None if rules is None else rules.effort
-        openings = [_opening(model, effort) for model in self.writers(task.policy)]
+        openings = [thought_opening(model, effort) for model in self.writers(task.policy)]
         return "prompt" if "prompt" in openings else "answer" if "answer" in openings or _is_json(rules) else None
+
+    @property
+    def ports(self) -> list[Generator | Scorer]:
+        """The models, each once."""
+        handles = [self.draft, self.target, *self.targets.values(), *self.scorers.values()]
+        found = {id(handle.port): handle.port for handle in handles if handle is not None}
+        return list(found.values())
 
     def writers(self, policy: Policy) -> list[Generator]:
         """Return the models that write steps for ``policy``, as far as they are present."""
@@ -130,18 +137,10 @@ def _is_json(rules: AnswerRules | None) -> bool:
     return rules is not None and rules.schema is not None
 
 
-def _opening(model: Generator, effort: Effort | None) -> ThoughtOpening | None:
-    efforts = model.efforts if isinstance(model, TakesEfforts) else None
-    if effort is not None and efforts is not None and effort in efforts:
-        return "prompt" if efforts[effort] else "answer"
-    if not isinstance(model, WritesThoughts):
-        return None
-    return "prompt" if model.opens_thought else "answer" if model.thinks else None
-
-
 class RingSettings(msgspec.Struct, frozen=True):
-    """Options for drafting ahead and verified escalation; see ``open_ring``."""
+    """Options for drafting ahead, verified escalation and blocks; see ``open_ring``."""
 
     lookahead: int | None
     verify: Verify
     salvage: bool
+    block: int = 1

@@ -17,8 +17,8 @@ Listen = Callable[[StepPiece], None]
 def can_stream(task: Task, step: int, author: Author, is_ahead: bool) -> bool:
     """Return whether a step that ``author`` writes for ``task`` is kept, whatever it becomes. ``step`` is its number.
 
-    The draft's steps are kept if no policy decides about them, and a target's if the policy does not compare them with
-    others. ``is_ahead`` is True for drafting ahead.
+    The draft's steps are kept if no policy decides about them, or if it has decided by a glimpse. A target's are kept
+    if the policy does not compare them with others. ``is_ahead`` is True for drafting ahead.
 
     Steps under rules of the answer may be requested again, and calls are read from whole steps. So are
     log-probabilities. A deadline may end a problem within a step, whose text is then no part of the answer.
@@ -29,7 +29,8 @@ def can_stream(task: Task, step: int, author: Author, is_ahead: bool) -> bool:
         return False
     proposers = policy.proposes(step)
     if author == "draft":
-        return proposers == ("draft",) and not policy.decides and policy.score_kind is None
+        is_decided = not policy.decides or policy.glimpse is not None
+        return proposers == ("draft",) and is_decided and policy.score_kind is None
     if "target" not in proposers:
         return True  # it replaces a rejected draft
     is_judged = policy.score_kind is not None and proposers == policy.proposers

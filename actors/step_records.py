@@ -3,14 +3,21 @@
 import msgspec
 
 from arbiter.actors.policies import best_target
-from arbiter.protocols.records import Candidate, StepRecord, Verdict
+from arbiter.protocols.records import Candidate, Glimpse, StepRecord, Verdict
 
 
-def regenerated_record(draft: Candidate | None, targets: tuple[Candidate, ...]) -> StepRecord:
-    """Return the record of a step that the target wrote, either alone or in place of a rejected ``draft``."""
+def regenerated_record(
+    draft: Candidate | None, targets: tuple[Candidate, ...], glimpse: Glimpse | None = None
+) -> StepRecord:
+    """Return the record of a step that the target wrote: alone, after a ``glimpse``, or in place of a ``draft``."""
     if draft is None:
-        return StepRecord(candidates=targets, chosen=0)
-    return StepRecord(candidates=(draft, *targets), chosen=1, verdict="escalate")
+        return StepRecord(targets, 0, None if glimpse is None else "escalate", glimpse=glimpse)
+    return StepRecord((draft, *targets), 1, "escalate", glimpse=glimpse)
+
+
+def drafted_record(draft: Candidate, glimpse: Glimpse | None) -> StepRecord:
+    """Return the record of a step that the draft wrote alone, or after a ``glimpse``."""
+    return StepRecord((draft,), 0, None if glimpse is None else "keep_draft", glimpse=glimpse)
 
 
 def chosen_record(verdict: Verdict, draft: Candidate | None, targets: tuple[Candidate, ...]) -> StepRecord:

@@ -1,7 +1,7 @@
 """Computes the context after a kept step, and whether the step ends the problem. Pure functions."""
 
 from arbiter.protocols.messages import Context, Task
-from arbiter.protocols.records import Candidate, FinishReason, Step, StepRecord, Transcript
+from arbiter.protocols.records import Candidate, FinishReason, StepRecord, Transcript
 
 
 def first_context(task: Task) -> Context:
@@ -14,7 +14,7 @@ def context_after(context: Context, kept: Candidate, record: StepRecord | None =
 
     ``record`` is that of the kept step. Without one, the next context lacks it in its history.
     """
-    transcript = context.transcript.extended(Step(kept.text, kept.author))
+    transcript = context.transcript.extended(kept.step)
     used = context.kept_tokens + kept.usage.completion_tokens
     history = context.history if record is None else (*context.history, record)
     return _context(context.task, context.step + 1, transcript, used, history)
@@ -48,7 +48,7 @@ def stopped(context: Context, kept: Candidate) -> bool:
     if not task.stop:
         return False
     reach = max(map(len, task.stop)) - 1
-    before = "".join(step.text + task.separator for step in context.transcript.steps[-reach - 1 :])
+    before = "".join(step.ended(task.separator) for step in context.transcript.steps[-reach - 1 :])
     after = task.separator if kept.stop_reason == "separator" else ""
     written = before[len(before) - min(reach, len(before)) :] + kept.text + after
     return any(stop in written for stop in task.stop)

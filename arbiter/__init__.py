@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from arbiter.grading.answers import Reference as Reference
     from arbiter.library.arbiter import Arbiter as Arbiter
     from arbiter.library.blocking import BlockingArbiter as BlockingArbiter
+    from arbiter.library.blocking import BlockingStream as BlockingStream
     from arbiter.library.blocking import solve as solve
     from arbiter.library.questions import Overrides as Overrides
     from arbiter.library.questions import Question as Question
@@ -69,6 +70,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "arbiter.library.arbiter": ("Arbiter",),
     "arbiter.library.blocking": (
         "BlockingArbiter",
+        "BlockingStream",
         "solve",
     ),
     "arbiter.data.conversation": ("Message",),

@@ -9,7 +9,9 @@
 """
 
 from arbiter.actors.actor import Actor, ActorContext, ConcurrentActor, SequentialActor
+from arbiter.actors.beliefs import BeliefConfidence, BeliefReward, StepModel
 from arbiter.actors.factories import ActorFactories
+from arbiter.actors.glimpses import GlimpsedEscalation
 from arbiter.actors.mailboxes import Inbox
 from arbiter.actors.pacing import PacedConfidence, PacedJudge, PacedReward, PacedRouter
 from arbiter.actors.policies import (
@@ -45,10 +47,12 @@ from arbiter.protocols.messages import (
     DraftStep,
     EscalateStep,
     EscalatorMail,
+    GlimpseStep,
     RouterMail,
     StepAccepted,
     StepAudited,
     StepDrafted,
+    StepGlimpsed,
     StepRegenerated,
     StepScored,
     Task,
@@ -71,6 +75,7 @@ from arbiter.protocols.records import (
     Author,
     Candidate,
     ConfidenceMetric,
+    Glimpse,
     Judgement,
     Limits,
     Rating,
@@ -93,6 +98,8 @@ __all__ = [
     "AuditScores",
     "AuditStep",
     "Author",
+    "BeliefConfidence",
+    "BeliefReward",
     "Candidate",
     "ChoiceGrader",
     "CodeGrader",
@@ -112,6 +119,9 @@ __all__ = [
     "Generation",
     "GenerationRequest",
     "Generator",
+    "Glimpse",
+    "GlimpseStep",
+    "GlimpsedEscalation",
     "Inbox",
     "JudgeGrader",
     "JudgeThreshold",
@@ -147,6 +157,8 @@ __all__ = [
     "StepAccepted",
     "StepAudited",
     "StepDrafted",
+    "StepGlimpsed",
+    "StepModel",
     "StepRegenerated",
     "StepScored",
     "StopReason",

@@ -27,7 +27,7 @@ from arbiter.protocols.ports import ModelHandle, Scorer
 from arbiter.protocols.records import ScoreKind, StepPiece, StepRecord
 from arbiter.replay.virtual_time import run_virtually
 from arbiter.simulation.placement import Placement, placed
-from arbiter.simulation.server import SimulatedGenerator, SimulatedScorer, SimulatedServer
+from arbiter.simulation.server import AnswerMeasure, SimulatedGenerator, SimulatedScorer, SimulatedServer
 from arbiter.simulation.synthetic_workload import SyntheticWorkload, tokens_of
 
 RUNS: dict[str, Policy] = {"router": LearnedRouter(0.5), "target alone": TargetOnly()}
@@ -68,16 +68,18 @@ def table(world: SyntheticWorkload, running: Sequence[int]) -> str:
     return markdown("running | run | stream | first chunk, s: p50 | p95 | whole answer, s: p50", rows)
 
 
-def measure(world: SyntheticWorkload, policy: Policy, unit: StreamUnit, running: int) -> Waits:
-    """Solve all problems, ``running`` at a time, and return their waits."""
+def measure(
+    world: SyntheticWorkload, policy: Policy, unit: StreamUnit, running: int, tokens: AnswerMeasure = tokens_of
+) -> Waits:
+    """Solve all problems, ``running`` at a time, and return their waits. ``tokens`` counts the tokens of a text."""
     waits = Waits([], [])
     places: dict[str, Placement] = {name: placed(model, "H100") for name, model in MODELS.items()}
     servers = {name: SimulatedServer(place.speed(running=64, mixed=False)) for name, place in places.items()}
 
     async def body() -> None:
-        draft, target = (SimulatedGenerator(servers[name], world.write, tokens_of) for name in ("draft", "target"))
+        draft, target = (SimulatedGenerator(servers[name], world.write, tokens) for name in ("draft", "target"))
         scorers: dict[ScoreKind, ModelHandle[Scorer]] = {
-            "router": ModelHandle(SimulatedScorer(servers["router"], world.rate, tokens_of))
+            "router": ModelHandle(SimulatedScorer(servers["router"], world.rate, tokens))
         }
         models = Models(ModelHandle(draft, annotated=False), ModelHandle(target, annotated=False), scorers)
         waiting = iter(list(world.tasks(policy)))

@@ -115,14 +115,14 @@ def _gather(fleet: Fleet) -> Gather | None:
     return None if fleet.mixed else GATHER
 
 
-async def ring(fleet: Fleet, models: Models, verify: Verify) -> None:
-    """Solve with the ring."""
+async def ring(fleet: Fleet, models: Models, verify: Verify, block: int = 1) -> None:
+    """Solve with the ring. ``block`` steps are drafted and scored together."""
 
     async def done(solution: Solution) -> None:
         fleet.escalated += [target for step in solution.steps for target in step.targets]
         fleet.end(solution.problem, (Step(step.kept.text, step.kept.author) for step in solution.steps))
 
-    async with open_ring(models, verify=verify) as opened:
+    async with open_ring(models, verify=verify, block=block) as opened:
         await solve_all(opened, fleet.world.tasks(POLICY), fleet.world.problems, done)
 
 

@@ -67,6 +67,20 @@ class Fleet:
     async def score(self, request: ScoreRequest) -> Score:
         return await self._reader.score(request)
 
+    @property
+    def writes_blocks(self) -> bool:
+        return True
+
+    async def generate_block(self, request: GenerationRequest, steps: int) -> tuple[Generation, ...]:
+        return await self._writers[request.author].generate_block(request, steps)
+
+    @property
+    def scores_blocks(self) -> bool:
+        return True
+
+    async def score_block(self, requests: tuple[ScoreRequest, ...]) -> tuple[Score, ...]:
+        return await self._reader.score_block(requests)
+
     async def write(self, role: Author, problem: str, context: Transcript) -> Generation:
         """Make the same request as the ring does, for schedules without a ring."""
         step = len(context.steps)

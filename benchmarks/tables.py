@@ -18,6 +18,10 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import cyclopts
+from blocks import COLUMNS as BLOCK_COLUMNS
+from blocks import rows as block_rows
+from call_times import CallWorkload
+from call_times import table as call_times_table
 from first_chunk import table as first_chunk_table
 from gathering import COLUMNS, variants
 from latency import Reading, Schedule, placements
@@ -247,6 +251,11 @@ def first_chunk() -> str:
     return first_chunk_table(SyntheticWorkload(256, 0.7), (1, 64))
 
 
+def call_times() -> str:
+    """Return the time to a whole tool call, the router beside the target alone: 256 answers."""
+    return call_times_table(CallWorkload(256, 0.7), (1, 64))
+
+
 def summary() -> str:
     """Return what was measured in virtual time, and what was to be reached."""
     saved = ", ".join(f"{1 - _latency(256, acceptance, Varied(''))[BOTH].ratio:.0%}" for acceptance in (0.7, 0.8, 0.9))
@@ -271,9 +280,11 @@ TABLES = {
     "schedules-varied": Table(schedules_varied),
     "schedules-reading": Table(schedules_reading),
     "gathering": Table(lambda: markdown(f"changed | {' | '.join(COLUMNS)}", variants())),
+    "blocks": Table(lambda: markdown(" | ".join(BLOCK_COLUMNS), block_rows())),
     "latency": Table(latency),
     "models": Table(models),
     "first-chunk": Table(first_chunk),
+    "call-times": Table(call_times),
     "sweep": Table(sweep),
 }
 

@@ -23,7 +23,10 @@ from arbiter.config.config import Config
 from arbiter.config.model_tables import DEFAULT_BACKEND, ModelTable
 
 _NAMES = {bool: "true or false", int: "integer", float: "number", str: "string"}
-_ORDER = ("models", "thresholds", "trigger", "pacing", "sampling", "limits", "data", "log", "serve", "ray")
+_ORDER = (
+    *("models", "thresholds", "trigger", "pacing", "pomdp", "glimpse", "sampling", "limits", "data", "log", "serve"),
+    "ray",
+)
 
 
 class Key(typing.NamedTuple):

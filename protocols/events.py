@@ -93,17 +93,33 @@ class StartProblemEvent(Payload, frozen=True, tag="start_problem"):
     after: tuple[Turn, ...] = ()
     rules: AnswerRules | None = None
     top_logprobs: int | None = None
+    token_exact: bool = False
 
     def transcript(self, kept: Iterable[Step] = ()) -> Transcript:
         """Return the transcript with which the problem starts, followed by the steps ``kept``."""
         return Transcript(self.question, (*self.steps, *kept), self.turns, self.after, self.rules)
 
 
+class GlimpseStepEvent(Payload, frozen=True, tag="glimpse_step"):
+    """``author`` must write the first token of a step. ``context`` is the digest of the step's context."""
+
+    context: str
+    author: Author
+
+
+class StepGlimpsedEvent(Payload, frozen=True, tag="step_glimpsed"):
+    """The first token of a step is written, and its entropy is known."""
+
+
 class DraftStepEvent(Payload, frozen=True, tag="draft_step"):
-    """The draft model must write a step. ``context`` is the digest of the step's context."""
+    """The draft model must write a step. ``context`` is the digest of the step's context.
+
+    ``threshold`` is that of the decision after a glimpse, if a budget moves it; else None.
+    """
 
     context: str
     max_tokens: int
+    threshold: float | None = None
 
 
 class EscalateStepEvent(Payload, frozen=True, tag="escalate_step"):
@@ -170,14 +186,26 @@ class CallStarted(Payload, frozen=True, tag="call_started"):
     target: str = ""
 
 
+class FollowingStep(Record, frozen=True, omit_defaults=True):
+    """A step that was written in the same request as the one before it. The fields are as in ``CallGenerated``."""
+
+    text: str
+    stop_reason: StopReason
+    usage: Usage
+    confidence: float | None = None
+    token_ids: tuple[int, ...] = ()
+    overrun: str = ""
+
+
 class CallGenerated(Payload, frozen=True, tag="call_generated"):
     """A step that a model wrote, and the seconds that the request took.
 
     ``overhead`` has tokens that are not part of the step (see ``Generation``). ``prefix_match`` is set if the model
     read a rejected draft. ``confidence`` in (0, 1] is set if it was requested. If the answer was ``stored`` by an
     earlier run, ``seconds`` is what the original request took. ``gathered`` says how the request gathered with others
-    before its start; None if it did not. ``calls``, ``valid``, ``violation`` and ``tokens`` are as in ``Candidate``.
-    ``tries`` counts how often the step was written, until it kept the rules of the answer.
+    before its start; None if it did not. ``calls``, ``valid``, ``violation``, ``tokens``, ``token_ids`` and ``overrun``
+    are as in ``Candidate``. ``tries`` counts how often the step was written, until it kept the rules of the answer.
+    ``following`` are the steps after it that the same request wrote.
     """
 
     text: str
@@ -194,26 +222,56 @@ class CallGenerated(Payload, frozen=True, tag="call_generated"):
     violation: str | None = None
     tries: int = 1
     tokens: tuple[WrittenToken, ...] | None = None
+    token_ids: tuple[int, ...] = ()
+    overrun: str = ""
+    following: tuple[FollowingStep, ...] = ()
 
     @property
     def cost(self) -> Usage:
-        return self.usage if self.overhead is None else self.usage + self.overhead
+        own = self.usage if self.overhead is None else self.usage + self.overhead
+        return sum((step.usage for step in self.following), own) if self.following else own
+
+    def at(self, index: int) -> "CallGenerated":
+        """Return what the request says of one of its steps alone: of the first (0), or of a following one."""
+        if not index:
+            return msgspec.structs.replace(self, following=()) if self.following else self
+        step = self.following[index - 1]
+        return CallGenerated(
+            step.text,
+            step.stop_reason,
+            step.usage,
+            0.0,
+            stored=self.stored,
+            confidence=step.confidence,
+            token_ids=step.token_ids,
+            overrun=step.overrun,
+        )
 
 
 class Predrafted(Payload, frozen=True, tag="predrafted"):
     """The step was drafted ahead: the answer to the request ``call`` is used, without a new request.
 
-    A ``stale`` draft was written for another context and is used in this one (``salvage``).
+    ``index`` counts the steps of that answer, from 0. A ``stale`` draft was written for another context and is used in
+    this one (``salvage``).
     """
 
     call: str
     stale: bool = False
+    index: int = 0
+
+
+class FollowingScore(Record, frozen=True, omit_defaults=True):
+    """The score of the next candidate of the same request. The fields are as in ``CallScored``."""
+
+    value: float
+    estimates: tuple[float, ...] = ()
 
 
 class CallScored(Payload, frozen=True, tag="call_scored"):
     """A score in [0, 1], and the seconds that the request took. ``stored`` is as in ``CallGenerated``.
 
-    ``estimates`` are the router's estimates, one per target, if there are several.
+    ``estimates`` are the router's estimates, one per target, if there are several. ``following`` are the scores of the
+    steps after it, if the request was for a block of steps; ``usage`` has the tokens of all of them.
     """
 
     value: float
@@ -221,10 +279,29 @@ class CallScored(Payload, frozen=True, tag="call_scored"):
     seconds: float
     stored: bool = False
     estimates: tuple[float, ...] = ()
+    following: tuple[FollowingScore, ...] = ()
 
     @property
     def cost(self) -> Usage:
         return self.usage
+
+    def at(self, index: int) -> "CallScored":
+        """Return what the request says of one of its candidates alone: of the first (0), or of a following one."""
+        if not index:
+            return msgspec.structs.replace(self, following=()) if self.following else self
+        score = self.following[index - 1]
+        return CallScored(score.value, Usage(), 0.0, self.stored, score.estimates)
+
+
+class Prescored(Payload, frozen=True, tag="prescored"):
+    """The draft was scored in a block: the score number ``index``, from 0, of the request ``call`` is used.
+
+    ``model`` is the scorer.
+    """
+
+    call: str
+    model: Model
+    index: int = 0
 
 
 class CallFailed(Payload, frozen=True, tag="call_failed"):
@@ -313,6 +390,8 @@ class Graded(Payload, frozen=True, tag="graded"):
 
 MessageEvent = (
     StartProblemEvent
+    | GlimpseStepEvent
+    | StepGlimpsedEvent
     | DraftStepEvent
     | EscalateStepEvent
     | StepDraftedEvent
@@ -327,7 +406,7 @@ StepKeptEvent = StepDraftedEvent | StepRegeneratedEvent | StepAcceptedEvent
 """A step is kept if one of these events is sent to the Assembler."""
 
 Outcome = CallGenerated | CallScored | CallFailed | CallCancelled
-CallEvent = CallStarted | Predrafted | Outcome | CallRetried
+CallEvent = CallStarted | Predrafted | Prescored | Outcome | CallRetried
 AnyPayload = RunStarted | RunEnded | MessageEvent | CallEvent | LimitMoved | ProblemClaimed | ProblemEnded | Graded
 
 

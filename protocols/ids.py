@@ -22,6 +22,8 @@ from arbiter.protocols.records import Author, Model
 
 StepKind = Literal[
     "start_problem",
+    "glimpse_step",
+    "step_glimpsed",
     "draft_step",
     "escalate_step",
     "step_drafted",
@@ -161,6 +163,11 @@ class CallId(msgspec.Struct, frozen=True):
     def is_ahead(self) -> bool:
         """Whether the request drafts ahead: its step is ``index`` steps after the step of its message."""
         return self.model == "draft" and self.index > 0
+
+    @property
+    def is_block(self) -> bool:
+        """Whether the request scores a block of drafts, which begins at the step of its message."""
+        return self.message.kind == "step_drafted" and self.index > 0
 
     def __str__(self) -> str:
         return call_id(str(self.message), self.model, self.index)

@@ -5,6 +5,7 @@ The messages of a step go between these actors (A Assembler, D Drafter, V Verifi
     draft                A → D → A
     target               A → E → A
     random               A → D → R → (A or E → A)
+    glimpse              A → D → R → (D → A or E → A)
     router, rsd          A → D → V → R → (A or E → A)
     oracle, generate     A → {D and E concurrently} → V → R → A
 
@@ -21,18 +22,30 @@ from arbiter.protocols.events import (
     AuditStepEvent,
     DraftStepEvent,
     EscalateStepEvent,
+    GlimpseStepEvent,
     MessageEvent,
     StartProblemEvent,
     StepAcceptedEvent,
     StepAuditedEvent,
     StepDraftedEvent,
     StepFailedEvent,
+    StepGlimpsedEvent,
     StepRegeneratedEvent,
     StepScoredEvent,
 )
 from arbiter.protocols.ids import StepKind, failed_id, message_id, scored_id, step_id
 from arbiter.protocols.policy import Policy
-from arbiter.protocols.records import AuditScores, Author, Candidate, Limits, Sampling, StepRecord, Transcript, Verdict
+from arbiter.protocols.records import (
+    AuditScores,
+    Author,
+    Candidate,
+    Glimpse,
+    Limits,
+    Sampling,
+    StepRecord,
+    Transcript,
+    Verdict,
+)
 from arbiter.protocols.transcript_digest import TranscriptDigest
 
 
@@ -51,6 +64,7 @@ class Task(msgspec.Struct, frozen=True, eq=False):
     - ``tags`` are the user's labels. They are written to the log and change nothing.
     - ``top_logprobs`` requests the tokens of the answer with their log-probabilities, and as many alternatives for
       each; None requests none. No draft is then verified.
+    - ``token_exact`` says how a model reads the steps that it wrote itself: as the tokens that it wrote, or as text.
 
     Two tasks are never equal, so that a problem that is submitted twice counts as two.
     """
@@ -68,6 +82,7 @@ class Task(msgspec.Struct, frozen=True, eq=False):
     seed_key: str | None = None
     tags: Mapping[str, str] = {}
     top_logprobs: int | None = None
+    token_exact: bool = False
 
     @property
     def seed_name(self) -> str:
@@ -169,29 +184,58 @@ class StartProblem(Message, frozen=True, tag="start_problem"):
             after=transcript.after,
             rules=transcript.rules,
             top_logprobs=task.top_logprobs,
+            token_exact=task.token_exact,
         )
 
 
+class GlimpseStep(Message, frozen=True, tag="glimpse_step"):
+    """To the Drafter, or to the Escalator if ``author`` is the target: write the first token of a step."""
+
+    author: Author
+
+    event_type = GlimpseStepEvent
+
+    def event_with(self, digest: Callable[[Context], str]) -> GlimpseStepEvent:
+        """Return the event, with the ``digest`` of the context."""
+        return GlimpseStepEvent(digest(self.context), self.author)
+
+
+class StepGlimpsed(Message, frozen=True, tag="step_glimpsed"):
+    """To the Router: the glimpse of a step, by which the policy decides who writes it."""
+
+    glimpse: Glimpse
+
+    event_type = StepGlimpsedEvent
+
+
 class DraftStep(Message, frozen=True, tag="draft_step"):
-    """To the Drafter: write the step of ``context``."""
+    """To the Drafter: write the step of ``context``.
+
+    ``glimpse`` is that by which the policy has decided to keep the draft; None if it decides about the draft itself.
+    ``threshold`` is then as in ``EscalateStep``.
+    """
+
+    glimpse: Glimpse | None = None
+    threshold: float | None = None
 
     event_type = DraftStepEvent
 
     def event_with(self, digest: Callable[[Context], str]) -> DraftStepEvent:
         """Return the event, with the ``digest`` of the context."""
-        return DraftStepEvent(digest(self.context), self.context.max_tokens)
+        return DraftStepEvent(digest(self.context), self.context.max_tokens, self.threshold)
 
 
 class EscalateStep(Message, frozen=True, tag="escalate_step"):
     """To the Escalator: write a step. ``draft`` is the rejected draft; None if there was none.
 
     ``target`` is the name of the target that must write the step, if the policy has several. ``threshold`` is the
-    threshold of the decision, if a budget moves it; else None.
+    threshold of the decision, if a budget moves it; else None. ``glimpse`` is that by which the policy decided, if any.
     """
 
     draft: Candidate | None = None
     target: str = ""
     threshold: float | None = None
+    glimpse: Glimpse | None = None
 
     event_type = EscalateStepEvent
 
@@ -207,18 +251,27 @@ class EscalateStep(Message, frozen=True, tag="escalate_step"):
 
 
 class StepDrafted(Message, frozen=True, tag="step_drafted"):
-    """From the Drafter: the draft of the step."""
+    """From the Drafter: the draft of the step, and the glimpse after which it was written, if any.
+
+    ``following`` are the drafts of the steps after it, each with its context, if they are to be scored together.
+    """
 
     draft: Candidate
+    glimpse: Glimpse | None = None
+    following: tuple[tuple[Context, Candidate], ...] = ()
 
     event_type = StepDraftedEvent
 
 
 class StepRegenerated(Message, frozen=True, tag="step_regenerated"):
-    """From the Escalator: the candidates of the target or targets, and the rejected draft that they replace, if any."""
+    """From the Escalator: the candidates of the target or targets, and the rejected draft that they replace, if any.
+
+    ``glimpse`` is as in ``EscalateStep``.
+    """
 
     targets: tuple[Candidate, ...]
     draft: Candidate | None = None
+    glimpse: Glimpse | None = None
 
     event_type = StepRegeneratedEvent
 
@@ -285,13 +338,14 @@ class StepFailed(Message, frozen=True, tag="step_failed"):
 
 
 AssemblerMail = StartProblem | StepDrafted | StepRegenerated | StepAccepted | StepAudited | StepFailed
-DrafterMail = DraftStep
+DrafterMail = DraftStep | GlimpseStep
 VerifierMail = StepDrafted | StepRegenerated | AuditStep
-RouterMail = StepDrafted | StepScored
-EscalatorMail = EscalateStep
+RouterMail = StepDrafted | StepScored | StepGlimpsed
+EscalatorMail = EscalateStep | GlimpseStep
 
 
 _WITHOUT_FIELDS: dict[type[MessageEvent], MessageEvent] = {
+    StepGlimpsedEvent: StepGlimpsedEvent(),
     StepDraftedEvent: StepDraftedEvent(),
     StepRegeneratedEvent: StepRegeneratedEvent(),
     AuditStepEvent: AuditStepEvent(),

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Literal, Protocol, runtime_checkable
 
-from arbiter.protocols.records import (
-    Record,
-    Transcript,
-)
+import msgspec
+
+from arbiter.protocols.ports import Generation, GenerationRequest, Score, ScoreRequest
+from arbiter.protocols.records import Record, Step, Transcript
 from arbiter.protocols.tools import Effort
 
 
@@ -27,6 +27,18 @@ class KeepsKeysAndValues(Protocol):
     @property
     def kv_memory(self) -> KVMemory | None:
         """The memory that they take; None if it keeps none after all."""
+        ...
+
+
+@runtime_checkable
+class HoldsProblems(Protocol):
+    """A ``Generator`` or ``Scorer`` that holds something for each problem until its end, as a session of its server."""
+
+    def release(self, problem: str) -> None:
+        """Give up what is held for the problem with this id: its last sample has ended, failed or was cancelled.
+
+        Requests that are being cancelled may still run. It neither blocks nor raises. The id may come again later.
+        """
         ...
 
 
@@ -80,6 +92,16 @@ class RefusesConstraints(Protocol):
 
 
 @runtime_checkable
+class ReadsSteps(Protocol):
+    """A ``Generator`` that says how it reads the steps that it wrote itself. Others are taken to read their tokens."""
+
+    @property
+    def without_token_ids(self) -> str | None:
+        """Why it reads them as text, and how to change that; None if it reads the tokens that it wrote."""
+        ...
+
+
+@runtime_checkable
 class WritesThoughts(Protocol):
     """A ``Generator`` that says whether its answers begin with a thought. Other models are taken to write none."""
 
@@ -106,3 +128,68 @@ class TakesEfforts(Protocol):
     def efforts(self) -> Mapping[Effort, bool] | None:
         """The efforts that can be requested, and whether the prompt then opens a thought; None if it is not known."""
         ...
+
+
+@runtime_checkable
+class WritesBlocks(Protocol):
+    """A ``Generator`` that may be able to write several steps in one request."""
+
+    @property
+    def writes_blocks(self) -> bool:
+        """Whether it can."""
+        ...
+
+    async def generate_block(self, request: GenerationRequest, steps: int) -> tuple[Generation, ...]:
+        """Write from one step to ``steps`` of them, at temperature 0 and without rules of the answer.
+
+        Each is what ``generate`` would write after the ones before it, with the limit ``max_tokens`` of the request.
+        None follows one that ends the answer, or that a limit cut.
+        Cancelling and errors are as for ``generate``.
+        """
+        ...
+
+
+def next_request(request: GenerationRequest, written: Generation) -> GenerationRequest:
+    """Return the request for the step after ``written``, which the draft model wrote, in the same block."""
+    transcript = request.transcript.extended(
+        Step(written.text, request.author, request.target, written.token_ids, written.overrun)
+    )
+    return msgspec.structs.replace(request, step=request.step + 1, transcript=transcript)
+
+
+@runtime_checkable
+class ScoresBlocks(Protocol):
+    """A ``Scorer`` that may be able to score several candidates in one request."""
+
+    @property
+    def scores_blocks(self) -> bool:
+        """Whether it can."""
+        ...
+
+    async def score_block(self, requests: tuple[ScoreRequest, ...]) -> tuple[Score, ...]:
+        """Return the score of each request, in order. Their usages add up to the tokens of the request.
+
+        Each request continues the one before it by one step. Each score is what ``score`` would return. Cancelling and
+        errors are as for ``score``.
+        """
+        ...
+
+
+_WITHOUT_THOUGHT: tuple[Effort, ...] = ("none", "minimal")
+
+
+def thought_opening(model: object, effort: Effort | None) -> ThoughtOpening | None:
+    """Return what opens the thought with which the answers of ``model`` may begin; None if they begin with none.
+
+    ``effort`` is the one that is requested; None for the usual prompt. With an effort, the prompt opens a thought if
+    the model says so of that effort, and otherwise the model may open one itself, unless it is not to think at all.
+    """
+    efforts = model.efforts if isinstance(model, TakesEfforts) else None
+    if effort is not None and efforts is not None and effort in efforts:
+        return "prompt" if efforts[effort] else None if effort in _WITHOUT_THOUGHT else "answer"
+    if not isinstance(model, WritesThoughts):
+        return None
+    if model.opens_thought:
+        return "prompt"
+    thinks = model.thinks if effort is None else effort not in _WITHOUT_THOUGHT
+    return "answer" if thinks else None

@@ -8,6 +8,7 @@ from arbiter.protocols.records import (
     Author,
     Candidate,
     ConfidenceMetric,
+    Glimpse,
     Record,
     ScoreKind,
     StepRecord,
@@ -20,7 +21,7 @@ class Evidence(Record, frozen=True):
     """What a policy may use for a decision: the candidates with their scores, and their position in the problem.
 
     ``problem`` is the text on which random draws depend (``Task.seed_name``). ``step`` counts from 0, and ``seed`` is
-    the seed of the task. ``draft`` is None if the policy does not use the draft model.
+    the seed of the task. ``draft`` is None if the policy does not use the draft model, or decides by a ``glimpse``.
 
     ``history`` has the record of each kept step before this one, in order: its candidates with their authors, tokens
     and scores, and the verdict. Audits are not in it, because they may end later. Steps with which the task started
@@ -38,6 +39,7 @@ class Evidence(Record, frozen=True):
     targets: tuple[Candidate, ...] = ()
     history: tuple[StepRecord, ...] = ()
     tokens_left: int = 0
+    glimpse: Glimpse | None = None
 
     @property
     def drafts(self) -> tuple[Candidate, ...]:
@@ -74,6 +76,9 @@ class Policy(Protocol):
     - ``decides`` is False for the one-model baselines, whose only candidate is kept without a decision.
     - ``targets`` are the targets that the policy may call, or their names; empty for one target without a name.
     - ``confidence`` is how the draft model measures its confidence in a step; None if the policy does not need it.
+    - ``glimpse`` is the author of the first token by which the policy decides who writes a step; None if it decides
+      about a whole draft. With a glimpse, ``decide`` sees no draft, and no scorer scores the step. A step for which
+      ``proposes`` returns the target alone has no glimpse.
 
     How a budget is kept:
 
@@ -94,6 +99,9 @@ class Policy(Protocol):
     @property
     @abstractmethod
     def confidence(self) -> ConfidenceMetric | None: ...
+    @property
+    @abstractmethod
+    def glimpse(self) -> Author | None: ...
     @property
     @abstractmethod
     def budget(self) -> float | None: ...

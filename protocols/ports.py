@@ -18,6 +18,7 @@ from arbiter.protocols.records import (
     PrefixMatch,
     Record,
     ScoreKind,
+    Step,
     StopReason,
     Transcript,
     Usage,
@@ -49,6 +50,9 @@ class GenerationRequest(Record, frozen=True):
       model in process that lacks the extra ``structured`` raises ``BackendError``, which says what to install.
     - ``in_thought`` is True if answers begin within a thought, which the prompt of a model that writes them opens.
     - ``presence_penalty`` and ``frequency_penalty`` are as in ``Sampling``.
+
+    - ``token_exact`` says how a model reads the steps that it wrote itself: as their ``token_ids``, or as text. The
+      answer then has its own ``token_ids``, if the model can return them.
 
     ``top_logprobs`` decides what the answer contains: with a number, 0 or more, also its tokens, and as many
     alternatives for each.
@@ -84,6 +88,7 @@ class GenerationRequest(Record, frozen=True):
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     top_logprobs: int | None = None
+    token_exact: bool = False
 
     @property
     def penalizes(self) -> bool:
@@ -93,7 +98,11 @@ class GenerationRequest(Record, frozen=True):
     @property
     def written(self) -> str:
         """The steps before this one as one text, each with the separator after it."""
-        return "".join(step.text + self.separator for step in self.transcript.steps)
+        return "".join(step.ended(self.separator) for step in self.transcript.steps)
+
+    def wrote(self, step: Step) -> bool:
+        """Whether the model of the request wrote ``step``, and its tokens are known."""
+        return bool(step.token_ids) and (step.author, step.target) == (self.author, self.target)
 
 
 class Generation(Record, frozen=True):
@@ -112,7 +121,9 @@ class Generation(Record, frozen=True):
       both are None: the ring checks the step.
     - ``tries`` is above 1 if earlier tries to write the step broke the rules of the answer.
     - ``tokens`` are those of the step, if ``top_logprobs`` requested them. They make up ``text``, followed by the
-      separator if that is the stop reason. With ``calls``, they make up the text before the first call, or less.
+      separator and ``overrun`` if that is the stop reason. With ``calls``, they make up the text before the first call,
+      or less.
+    - ``token_ids`` and ``overrun`` are as in ``Candidate``, for a request that is ``token_exact``.
 
     Example::
 
@@ -132,12 +143,15 @@ class Generation(Record, frozen=True):
     violation: str | None = None
     tries: int = 1
     tokens: tuple[WrittenToken, ...] | None = None
+    token_ids: tuple[int, ...] = ()
+    overrun: str = ""
 
 
 class ScoreRequest(Record, frozen=True):
     """A candidate step to score, and its context in ``transcript``. ``call`` is the id of the request in the log.
 
-    ``score_kind`` is the scale of the score, and ``author`` the model that wrote the candidate.
+    ``score_kind`` is the scale of the score, and ``author`` the model that wrote the candidate. ``token_ids`` are those
+    of the ``Candidate``, if they are known.
     """
 
     problem: str
@@ -148,6 +162,12 @@ class ScoreRequest(Record, frozen=True):
     author: Author
     separator: str
     call: str = ""
+    token_ids: tuple[int, ...] = ()
+
+    @staticmethod
+    def of_draft(step: Step) -> bool:
+        """Whether the draft wrote ``step``, and its tokens are known: a head on the draft reads them."""
+        return bool(step.token_ids) and step.author == "draft"
 
 
 class Score(Record, frozen=True):

@@ -1,7 +1,7 @@
 """Immutable values that describe a problem: its sampling and limits, its steps and candidates, and its solution."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -82,11 +82,22 @@ class Usage(Record, frozen=True):
         )
 
 
-class Step(Record, frozen=True):
-    """A kept step of a transcript: its text without the separator, and the model that wrote it."""
+class Step(Record, frozen=True, omit_defaults=True):
+    """A kept step of a transcript: its text without the separator, and the model that wrote it.
+
+    ``target`` is the name of the target that wrote it, if there are several. ``token_ids`` and ``overrun`` are as in
+    ``Candidate``.
+    """
 
     text: str
     author: Author
+    target: str = ""
+    token_ids: tuple[int, ...] = ()
+    overrun: str = ""
+
+    def ended(self, separator: str) -> str:
+        """Return the step with all that its model wrote after it: the separator, and what its last token adds."""
+        return f"{self.text}{separator}{self.overrun}"
 
 
 class Turn(Record, frozen=True, omit_defaults=True):
@@ -128,6 +139,10 @@ class Transcript(Record, frozen=True):
         return Transcript(self.question, (*self.steps, step), self.turns, self.after, self.rules)
 
 
+PENALTIES = ("presence_penalty", "frequency_penalty")
+"""The fields of ``Sampling`` and of a request that are penalties."""
+
+
 class Sampling(Record, frozen=True):
     """How models sample. At temperature 0 decoding is greedy, and the seed is not used.
 
@@ -149,7 +164,7 @@ class Sampling(Record, frozen=True):
         _require(self.temperature >= 0, "temperature must be 0 or more", self.temperature)
         _require(0 < self.top_p <= 1, "top_p must be in (0, 1]", self.top_p)
         _require(self.target_samples >= 1, "target_samples must be 1 or more", self.target_samples)
-        for name in ("presence_penalty", "frequency_penalty"):
+        for name in PENALTIES:
             value = getattr(self, name)
             _require(-2 <= value <= 2, f"{name} must be from -2 to 2", value)
 
@@ -250,7 +265,11 @@ class Candidate(Record, frozen=True):
     - ``valid`` says whether the step keeps the rules of the answer (``AnswerRules``); None if no rule is about it.
       ``violation`` says why it does not.
     - ``tokens`` are the tokens of the step, if they were requested, else None. They make up ``text``, and the separator
-      after it if the model wrote it. Of a step that calls tools they make up the text before the first call.
+      and ``overrun`` after it if the model wrote it. Of a step that calls tools they make up the text before the first
+      call.
+    - ``token_ids`` are the tokens that the model wrote, as numbers of its vocabulary, with the one that completes the
+      separator or ends the answer. They are empty if they are not known, or if the task is not ``token_exact``.
+    - ``overrun`` is the text that the token which completes the separator adds after it.
     """
 
     author: Author
@@ -268,6 +287,13 @@ class Candidate(Record, frozen=True):
     valid: bool | None = None
     violation: str | None = None
     tokens: tuple[WrittenToken, ...] | None = None
+    token_ids: tuple[int, ...] = ()
+    overrun: str = ""
+
+    @property
+    def step(self) -> Step:
+        """The step that the candidate becomes in a transcript, if it is kept."""
+        return Step(self.text, self.author, self.target, self.token_ids, self.overrun)
 
     @property
     def content(self) -> str:
@@ -299,17 +325,32 @@ class Target(Record, frozen=True):
     cost: float = 1.0
 
 
+class Glimpse(Record, frozen=True):
+    """The first token of a step, which ``author`` wrote so that a policy can decide who writes the step.
+
+    ``confidence`` in (0, 1] is exp(−H), where H is the entropy in nats of the token's distribution. ``usage`` and
+    ``seconds`` are the tokens of its request and the time that it took. The token itself is not used.
+    """
+
+    author: Author
+    confidence: float
+    usage: Usage
+    seconds: float
+
+
 class StepRecord(Record, frozen=True):
     """What happened at one step: all candidates, which one was kept, and why.
 
     ``chosen`` is the index of the kept candidate in ``candidates``. ``verdict`` is None if no policy decided (the
-    one-model baselines). ``audit`` is set if the step was audited.
+    one-model baselines). ``audit`` is set if the step was audited, and ``glimpse`` if the policy decided before the
+    step was written. A step that was escalated after a glimpse has no draft.
     """
 
     candidates: tuple[Candidate, ...]
     chosen: int
     verdict: Verdict | None = None
     audit: AuditScores | None = None
+    glimpse: Glimpse | None = None
 
     @property
     def kept(self) -> Candidate:
@@ -442,13 +483,12 @@ class Solution(Record, frozen=True):
         Calls of tools are not in it, but a thought is. A model that stopped at the separator has written the separator.
         So a stop text may also end within the separator after the last step.
         """
-        texts = [step.kept.content for step in self.steps]
-        if self.tool_calls and not texts[-1]:
-            texts.pop()  # the step has nothing but calls
-        joined = self.separator.join(texts)
+        kept = [step.kept for step in self.steps]
+        if self.tool_calls and not kept[-1].content:
+            kept.pop()  # the step has nothing but calls
+        joined = joined_steps(kept, self.separator)
         last_separator = self.separator if self.steps and self.steps[-1].kept.stop_reason == "separator" else ""
-        written = joined + last_separator
-        before = text_before_stop(written, self.stop)
+        before = text_before_stop(joined + last_separator, self.stop)
         return joined if before is None else before
 
     @property
@@ -470,6 +510,12 @@ class Solution(Record, frozen=True):
     def usage(self) -> Usage:
         """All tokens that the draft and the target read and wrote, including those for steps that were not kept."""
         return sum((self.requests[role].usage for role in get_args(Author) if role in self.requests), Usage())
+
+
+def joined_steps(steps: Sequence[Candidate], separator: str) -> str:
+    """Return the texts of kept steps as one text, with ``separator`` and what was written after it between them."""
+    ended = "".join(f"{step.content}{separator}{step.overrun}" for step in steps[:-1])
+    return ended + steps[-1].content if steps else ""
 
 
 def answer_tokens(step: StepRecord) -> tuple[AnswerToken, ...]:

@@ -191,6 +191,14 @@ def test_gathering_is_compared_with_none_over_the_same_steps() -> None:
     assert (figures[1]["makespan"], figures[1]["mean latency"]) == ("1.00", "1.00")
 
 
+def test_blocks_keep_the_same_steps_with_at_most_half_of_the_requests_at_high_acceptance() -> None:
+    rows = printed("blocks.py", "--problems", "12", "--acceptance", "0.9", "--block", "1,4")
+    alone, together = rows
+    assert (alone["block"], together["block"]) == (1, 4)
+    assert together["scores"] <= alone["scores"] / 2
+    assert together["requests"] <= alone["requests"] / 2
+
+
 def test_latency_is_compared_with_each_speculation_on_and_off() -> None:
     options = "--problems", "3", "--acceptance", "0.5,0.9"
     found: Any = printed("latency.py", *options)
@@ -453,3 +461,14 @@ def test_the_grader_is_measured_on_pairs_next_to_the_library_alone_and_next_to_a
     assert found["math_verify"] == [case | {"found": 1, "false_right": 1}, exponent | {"found": 0, "false_right": 0}]
     assert (found["data"], found["ratio"], found["changed_by_load"]) == ({}, None, [0, 3])
     assert found["milliseconds"]["this checkout"] >= 0
+
+
+def test_a_drafted_call_that_breaks_its_schema_costs_the_time_of_the_target_on_top() -> None:
+    calls = load("call_times")
+    world = calls.CallWorkload(12, 1.0, steps=calls.TURNS["the call alone"], invalid=0.0)
+    router, alone = calls.RUNS["router"], calls.RUNS["target alone"]
+    kept, written, broken = (
+        calls.times(each, policy, 1)[0]
+        for each, policy in ((world, router), (world, alone), (replace(world, invalid=1.0), router))
+    )
+    assert kept < written < broken

@@ -12,6 +12,7 @@ from arbiter.backends.whole_blocks import WholeBlocks
 from arbiter.backends.wrapped_generator import WrappedGenerator, written_by
 from arbiter.config.model_tables import AnyModelTable, CallFormName, is_chat
 from arbiter.protocols.answer_tokens import tokens_within
+from arbiter.protocols.model_traits import WritesBlocks, thought_opening
 from arbiter.protocols.ports import Generation, GenerationRequest, Generator, Say
 from arbiter.protocols.tools import AnswerRules, Effort
 from arbiter.structured.thoughts import text_after_first_thought
@@ -42,6 +43,16 @@ class CallingGenerator(WrappedGenerator):
         self._opens_thought = opens_thought
         self._thinks = thinks
         self._efforts = efforts
+
+    @property
+    def writes_blocks(self) -> bool:
+        """Whether the model can write several steps in one request."""
+        return isinstance(self.inner, WritesBlocks) and self.inner.writes_blocks
+
+    async def generate_block(self, request: GenerationRequest, steps: int) -> tuple[Generation, ...]:
+        """Write a block of steps, which have no rules. Raises as ``inner``."""
+        assert isinstance(self.inner, WritesBlocks)  # noqa: S101 - it says so
+        return await self.inner.generate_block(request, steps)
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Write one step. A separator does not end it within a call, or within an answer that must fit a schema.
@@ -124,8 +135,8 @@ class CallingGenerator(WrappedGenerator):
 
     def _after_thought(self, request: GenerationRequest, text: str) -> str | None:
         rules = request.transcript.rules
-        opens = self._efforts.get(rules.effort, self._opens_thought) if rules and rules.effort else self._opens_thought
-        return text_after_first_thought(text, request.in_thought or opens)
+        opening = thought_opening(self, rules.effort if rules is not None else None)
+        return text_after_first_thought(text, request.in_thought or opening == "prompt")
 
     def _read(self, form: CallForm, text: str, rules: AnswerRules, request: GenerationRequest) -> ReadStep:
         """Return the calls in ``text``. Under a constraint, an engine writes a bare JSON object, as Llama does."""

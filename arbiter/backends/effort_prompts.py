@@ -17,7 +17,8 @@ _SWITCHES = ("enable_thinking", "thinking")
 _LEVELS: tuple[Effort, ...] = ("low", "medium", "high")
 """The values of the variable ``reasoning_effort``, as gpt-oss reads it."""
 
-_WITHOUT, _WITH = "qwen3", "qwen3-thinking"
+_THOUGHTS = (("qwen3", "qwen3-thinking"), ("qwen3.5", "qwen3.5-thinking"))
+"""The templates of a family without and with thoughts."""
 
 
 def template_with_efforts(
@@ -44,12 +45,13 @@ def template_with_efforts(
 def _efforts_of_named(
     prompt: str, template: PromptTemplate, of_name: Callable[[str], PromptTemplate]
 ) -> dict[Effort, PromptTemplate]:
-    """Return the templates by effort. Qwen3 thinks or does not; other families do not think.
+    """Return the templates by effort. Qwen3 and Qwen3.5 think or do not; other families do not think.
 
     A template that is given as text says nothing about its model.
     """
-    if prompt in (_WITHOUT, _WITH):
-        return _switched(of_name(_WITHOUT), of_name(_WITH))
+    for without, with_thoughts in _THOUGHTS:
+        if prompt in (without, with_thoughts):
+            return _switched(of_name(without), of_name(with_thoughts))
     return {"none": template} if prompt in FAMILIES else {}
 
 

@@ -56,7 +56,7 @@ class JudgePrompt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Without earlier steps, ``{steps}`` is empty. Turns of a conversation precede the question, separated by blank
         lines.
         """
-        steps = separator.join(step.text for step in transcript.steps)
+        steps = "".join(step.ended(separator) for step in transcript.steps).removesuffix(separator)
         filled = {"question": as_text(transcript), "steps": steps, "step": candidate}
         return _PLACEHOLDER.sub(lambda found: filled[found[1]], self.text)
 

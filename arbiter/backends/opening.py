@@ -11,6 +11,7 @@ from arbiter.actors.ring_setup import Models
 from arbiter.backends.call_formats.forms import FORMS
 from arbiter.backends.calling import CallingGenerator, dropped_marks, hidden_marks, unwrapped, without_tools
 from arbiter.backends.effort_prompts import template_with_efforts
+from arbiter.backends.harmony_answers import HarmonyGenerator
 from arbiter.backends.head_opening import open_head
 from arbiter.backends.in_process.local_models import (
     load_side_by_side,
@@ -196,6 +197,10 @@ async def open_generator(
             refusal = hidden_marks(cast("InProcessGenerator", generator).texts, form, f"models.{name}")
         elif isinstance(generator, ServedGenerator) and not generator.keeps_marks:
             refusal = refusal or dropped_marks(template.calls, f"models.{name}")
+        if template.calls == "harmony":
+            if refusal is not None:
+                raise ConfigError(f"{refusal}: without these marks its thoughts cannot be told from its answer")
+            generator = HarmonyGenerator(generator)
         yield CallingGenerator(
             generator, form, refusal, template.opens_thought, template.thinks, template.opens_at_effort
         )

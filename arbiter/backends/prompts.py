@@ -24,6 +24,7 @@ from arbiter.backends.conversations import (
     chat_text,
     instructed,
 )
+from arbiter.backends.harmony_answers import harmony_of
 from arbiter.backends.tokenizers import read_tokenizer
 from arbiter.config.model_tables import CallFormName
 from arbiter.protocols.errors import ConfigError
@@ -70,6 +71,8 @@ TEMPLATES = {
     ),
     "qwen3": f"{_QWEN3}<think>\n\n</think>\n\n",
     "qwen3-thinking": _QWEN3,
+    "qwen3.5": f"{_QWEN3}<think>\n\n</think>\n\n",
+    "qwen3.5-thinking": f"{_QWEN3}<think>\n",
     "plain": f"{QUESTION}\n",
 }
 """The templates by name:
@@ -77,6 +80,7 @@ TEMPLATES = {
 - ``qwen2.5-math``: Qwen2.5-Math's own;
 - ``llama-3``: Llama 3's mathematics prompt, as the published Arbitrage program uses it;
 - ``qwen3``, ``qwen3-thinking``: Qwen3's own, without thinking (it contains an empty thought) and with it;
+- ``qwen3.5``, ``qwen3.5-thinking``: those of Qwen3.5 and Qwen3.6; with thinking, the prompt opens the thought;
 - ``plain``: the question on a line, as value-head PRMs are trained to read it (Skywork-o1-Open-PRM)."""
 
 FAMILIES: dict[str, Markup] = {
@@ -84,12 +88,15 @@ FAMILIES: dict[str, Markup] = {
     "llama-3": LLAMA_3,
     "qwen3": CHATML,
     "qwen3-thinking": CHATML,
+    "qwen3.5": CHATML,
+    "qwen3.5-thinking": CHATML,
 }
 """The markup of a template's family, by the template's name. Turns of a conversation are written in it.
 
 Without a family they are plain text before the question."""
 
 _THINKING = ("qwen3-thinking",)
+_HERMES = ("qwen2.5-math", "qwen3", "qwen3-thinking")  # Qwen3.5 writes calls in a form of its own
 _INSTEAD = f"name a template: {', '.join(TEMPLATES)}"
 _MODEL_NUMBER: dict[Author, int] = {"draft": 0, "target": 1}
 
@@ -137,11 +144,18 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
         Raises ``BackendError`` if the model's own chat template refuses the conversation.
         """
-        return self._head(transcript, separator) + self.render_steps(transcript, separator)
+        return self.head(transcript, separator) + self.render_steps(transcript, separator)
 
     def render_steps(self, transcript: Transcript, separator: str) -> str:
         """Return the steps of the context, each with a separator after it."""
-        return "".join(self._render_step(step) + separator for step in transcript.steps)
+        text = "".join(self.render_step(step, separator) for step in transcript.steps)
+        return harmony_of(text) if self.calls == "harmony" else text
+
+    def render_step(self, step: Step, separator: str) -> str:
+        """Return a step of the context, with the separator after it and what its model wrote after that."""
+        return (
+            f"Model {_MODEL_NUMBER[step.author]}: {step.ended(separator)}" if self.annotate else step.ended(separator)
+        )
 
     def render_candidate(self, transcript: Transcript, candidate: str, author: Author, separator: str) -> str:
         """Return the text that a scorer reads: the context, the candidate and its separator. Raises as ``render``."""
@@ -158,10 +172,11 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ours = [turn for turn in self.turns if turn.role != "system" or not theirs]
         return (*theirs, *ours, *(turn for turn in transcript.turns if turn.role != "system"))
 
-    def _head(self, transcript: Transcript, separator: str) -> str:
+    def head(self, transcript: Transcript, separator: str) -> str:
+        """Return the text of the context before the first step. Raises as ``render``."""
         turns, rules = self.turns_of(transcript), transcript.rules
         if rules is not None and rules.effort is not None and rules.effort in self.efforts:
-            return self.efforts[rules.effort]._head(transcript, separator)
+            return self.efforts[rules.effort].head(transcript, separator)
         tools, is_json = () if rules is None else rules.offered, _schema_of(transcript) is not None
         question = _question(transcript)
         if self.conversation is not None and (turns or transcript.after or tools or is_json):
@@ -191,9 +206,6 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             elif turn.role == "assistant" or not instructed(transcript.turns):
                 text += f"{turn.text}{separator}"
         return text
-
-    def _render_step(self, step: Step) -> str:
-        return f"Model {_MODEL_NUMBER[step.author]}: {step.text}" if self.annotate else step.text
 
 
 def _schema_of(transcript: Transcript) -> str | None:
@@ -227,7 +239,7 @@ def prompt_template(
     text = TEMPLATES.get(prompt, prompt)
     before, _, after = text.partition(QUESTION)
     family = FAMILIES.get(prompt)
-    form: CallFormName | None = "hermes" if family is CHATML else None
+    form: CallFormName | None = "hermes" if prompt in _HERMES else None
     conversation = MarkedConversation(before, after, family, form is not None) if family else None
     return PromptTemplate(text, annotate, conversation, turns, form, prompt in _THINKING)
 
@@ -247,7 +259,8 @@ def chat_template(
     """
     text = _user_turn(name, reader, f"{QUESTION}\n\n{_BOXED}", variables)
     source: str = reader.get_chat_template(tools=[{}])
-    form, thinks = calls or form_of_template(source), CLOSE_THOUGHT in source and CLOSE_THOUGHT not in text
+    form = calls or form_of_template(source)
+    thinks = form == "harmony" or (CLOSE_THOUGHT in source and CLOSE_THOUGHT not in text)
     conversation = TokenizerConversation(name, reader, _BOXED, form, variables)
     return PromptTemplate(text, annotate, conversation, turns, form, thinks)
 

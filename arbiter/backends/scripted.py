@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import anyio
 
+from arbiter.backends.step_blocks import written_in_turn
 from arbiter.protocols.ports import Generation, GenerationRequest, Say, Score, ScoreRequest
 from arbiter.protocols.records import Usage
 
@@ -49,6 +50,8 @@ class ScriptedGenerator(_Scripted):
 
     ``texts(request)`` are the texts so far that it passes on if its text is wanted while it writes. Each of them, and
     the whole step, takes an equal part of the duration.
+
+    With ``writes_blocks`` it writes several steps in one request, which takes the duration of all of them.
     """
 
     def __init__(
@@ -56,15 +59,16 @@ class ScriptedGenerator(_Scripted):
         script: Callable[[GenerationRequest], Generation | str],
         seconds: Seconds = 0.0,
         texts: Callable[[GenerationRequest], Sequence[str]] = _no_texts,
+        writes_blocks: bool = False,
     ) -> None:
         super().__init__(seconds)
+        self.writes_blocks = writes_blocks
         self._script = script
         self._texts = texts
 
     async def generate(self, request: GenerationRequest) -> Generation:
         with self._counted():
-            await self._take_time(request)
-            return self._answer(request)
+            return await self._step(request)
 
     async def stream(self, request: GenerationRequest, say: Say) -> Generation:
         """Answer as ``generate``, and pass on the texts so far."""
@@ -75,6 +79,15 @@ class ScriptedGenerator(_Scripted):
                 say(text)
             await self._take_time(request, 1 / (len(texts) + 1))
             return self._answer(request)
+
+    async def generate_block(self, request: GenerationRequest, steps: int) -> tuple[Generation, ...]:
+        """Answer as ``generate`` would for each of the steps after one another."""
+        with self._counted():
+            return await written_in_turn(self._step, request, steps)
+
+    async def _step(self, request: GenerationRequest) -> Generation:
+        await self._take_time(request)
+        return self._answer(request)
 
     def _answer(self, request: GenerationRequest) -> Generation:
         answer = self._script(request)
@@ -93,6 +106,20 @@ class ScriptedScorer(_Scripted):
     async def score(self, request: ScoreRequest) -> Score:
         with self._counted():
             await self._take_time(request)
-            value = self._script(request)
+            return self._score(request)
+
+    @property
+    def scores_blocks(self) -> bool:
+        """True: a function scores any candidates."""
+        return True
+
+    async def score_block(self, requests: tuple[ScoreRequest, ...]) -> tuple[Score, ...]:
+        """Score the candidates in one call, which takes as long as that of the first one."""
+        with self._counted():
+            await self._take_time(requests[0])
+            return tuple(map(self._score, requests))
+
+    def _score(self, request: ScoreRequest) -> Score:
+        value = self._script(request)
         usage = Usage(prompt_tokens=len(request.candidate.split()))
         return Score(max(value), usage, estimates=value) if isinstance(value, tuple) else Score(value, usage)

@@ -10,6 +10,7 @@ from arbiter.backends.token_texts import TokenTexts
 from arbiter.protocols.records import PrefixMatch, StopReason
 from arbiter.structured.partial_marks import settled
 
+_JOIN = 5  # tokens of a context before the step when it is decoded
 UNFINISHED = "\ufffd"
 """Stands for bytes that are no whole character."""
 
@@ -44,7 +45,9 @@ class _AllTokens(Container[object]):
 
 
 class StepTokens:
-    """The tokens of one step so far. ``ending`` is the stop reason once the step has ended.
+    """The tokens of one step so far. Once it has ended, ``ending`` is the stop reason and ``text`` its text.
+
+    ``overrun`` is the text that the last token adds after the separator.
 
     The step ends at a token of ``ends``, at ``separator`` (which may begin and end inside tokens), or with token
     number ``room``. ``completing`` has all tokens that may complete the separator; by default all tokens may.
@@ -66,6 +69,7 @@ class StepTokens:
         self.tokens: list[int] = []
         self.ending: StopReason | None = None
         self.text = ""
+        self.overrun = ""
 
     @property
     def settled_text(self) -> str:
@@ -93,13 +97,26 @@ class StepTokens:
         elif token in self._completing and self._separator in self._decoded(
             self.tokens[-len(self._separator.encode()) :]
         ):
-            self.ending, self.text = "separator", self._decoded(self.tokens).partition(self._separator)[0]
+            self.ending = "separator"
+            self.text, _, self.overrun = self._decoded(self.tokens).partition(self._separator)
         elif len(self.tokens) == self.room:
             self.close("limit")
         return self.ending is not None
 
     def _decoded(self, tokens: list[int]) -> str:
         return self._decoder.decode(tokens)
+
+
+class ContextDecoder:
+    """Decodes tokens with the end of a context before them: some tokenizers drop a space at the beginning of a text."""
+
+    def __init__(self, texts: TokenDecoder, context: Sequence[int]) -> None:
+        self._texts = texts
+        self._before = context[-_JOIN:]  # as servers do
+        self._skipped = len(texts.decode(self._before))
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return self._texts.decode([*self._before, *tokens])[self._skipped :]
 
 
 def proposed_tokens(texts: TokenTexts, text: str, ending: StopReason, separator: str, room: int) -> list[int]:

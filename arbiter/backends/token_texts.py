@@ -33,6 +33,8 @@ _PLAIN = {
     "truncation_side",
 }
 _THOUGHT_MARKS = ("<think>", "</think>", "[THINK]", "[/THINK]", "<|channel|>")  # the last one of gpt-oss
+_FINAL = "<|channel|>final<|message|>"
+"""The end of a prompt that opens the answer of gpt-oss itself, so that no thought is written."""
 _LARGEST = 100_000  # transformers may patch the patterns of larger vocabularies
 
 
@@ -69,17 +71,19 @@ def prompt_tokens(texts: TokenTexts, text: str) -> list[int]:
     return ids
 
 
-def refuse_special_marks(texts: TokenTexts, model: str) -> None:
+def refuse_special_marks(texts: TokenTexts, model: str, prompt: str = "") -> None:
     """Raise ``BackendError``, which begins with ``model``, if the marks of thoughts are special tokens.
 
     Decoded texts leave special tokens out. Thought and answer of such a model could not be told apart, and the context
-    of its next step would lack the marks.
+    of its next step would lack the marks. A ``prompt`` that opens the answer itself leaves no place for a thought.
     """
+    if prompt.endswith(_FINAL):
+        return
     if marks := [mark for mark in _THOUGHT_MARKS if mark in texts.special]:
         raise BackendError(
             f"{model}: its tokenizer has thought marks that are special tokens ({', '.join(marks)}), which texts leave "
-            "out. Steps of such a model are not supported: use a model whose marks are text, as those of Qwen3 and "
-            "DeepSeek-R1 are"
+            "out. Thoughts of such a model are not supported: use a model whose marks are text, as those of Qwen3 and "
+            f"DeepSeek-R1 are, or a prompt that ends with {_FINAL} for gpt-oss without thoughts"
         )
 
 

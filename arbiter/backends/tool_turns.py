@@ -73,9 +73,10 @@ def as_plain_turns(turns: Iterable[Turn], thoughts: bool = False) -> tuple[Turn,
 def chat_messages_of(turns: Iterable[Turn], form: CallFormName | None) -> list[dict[str, Any]]:
     """Return the turns as messages for a chat template that writes calls in ``form``.
 
-    The template of Llama 3 refuses a message with several calls. So there, each call has its own, before its results.
+    The template of Llama 3 refuses a message with several calls, and that of gpt-oss writes only the first. So there,
+    each call has its own, before its results.
     """
-    return [_message(turn, form) for turn in (_one_call_each(turns) if form == "llama-3" else turns)]
+    return [_message(turn, form) for turn in (_one_call_each(turns) if form in ("llama-3", "harmony") else turns)]
 
 
 def _one_call_each(turns: Iterable[Turn]) -> Iterator[Turn]:
@@ -105,6 +106,8 @@ def _message(turn: Turn, form: CallFormName | None) -> dict[str, Any]:
         message["tool_calls"] = _calls(turn.calls, form)
         if form == "deepseek-v3":
             message["content"] = turn.text or None
+        if form == "harmony":  # its template takes either a thought or a text before a call
+            message |= {"content": "", "thinking": "\n\n".join(filter(None, (turn.thought, turn.text)))}
     return message
 
 

@@ -80,7 +80,9 @@ class _Parts:
         return msgspec.structs.replace(
             request,
             # one step, so that a prompt with authors names the author once
-            transcript=request.transcript.extended(Step(self.text, request.author)),
+            transcript=request.transcript.extended(
+                Step(self.text, request.author, request.target, self._token_ids(), self._parts[-1].overrun)
+            ),
             max_tokens=self.left,
             seed=part_seed(request.seed, len(self._parts)),
             proposal=self._shown,
@@ -88,12 +90,12 @@ class _Parts:
 
     def said_by(self, say: Say) -> Say:
         """Return what passes on the text of the next part, with the parts before it."""
-        before = f"{self.text}{self._request.separator}" if self._parts else ""
+        before = self._ended() if self._parts else ""
         return lambda text: say(before + text)
 
     def add(self, part: Generation) -> None:
         """Append a part. What is left of the proposal counts only if the part is exactly what was proposed."""
-        self.text = f"{self.text}{self._request.separator}{part.text}" if self._parts else part.text
+        self.text = self._ended() + part.text if self._parts else part.text
         self._parts.append(part)
         self.left -= max(part.usage.completion_tokens, 1)  # a server without counts must not be asked for ever
         if self._shown != Proposal(part.text, part.stop_reason):
@@ -111,7 +113,7 @@ class _Parts:
         written = sum(part.usage.completion_tokens for part in self._parts)
         return Generation(
             # a step that is cut after a separator keeps it: the model has written it
-            self.text + self._request.separator if ending != self._parts[-1].stop_reason else self.text,
+            self._ended() if ending != last.stop_reason else self.text,
             ending,
             msgspec.structs.replace(first.usage, completion_tokens=written),
             sum((part.overhead for part in self._parts), sum(reread, Usage())),
@@ -123,7 +125,18 @@ class _Parts:
             last.valid,
             last.violation,
             tokens=self._tokens(),
+            token_ids=self._token_ids(),
+            overrun=last.overrun if ending == "separator" else "",
         )
+
+    def _ended(self) -> str:
+        """Return the text so far with what follows it: the separator, and what its last token adds."""
+        return f"{self.text}{self._request.separator}{self._parts[-1].overrun}"
+
+    def _token_ids(self) -> tuple[int, ...]:
+        """Return the numbers of the tokens of all parts; none if those of a part are not known."""
+        known = [part.token_ids for part in self._parts if part.token_ids]
+        return tuple(token for ids in known for token in ids) if len(known) == len(self._parts) else ()
 
     def _tokens(self) -> tuple[WrittenToken, ...] | None:
         """Return the tokens of all parts, with those of the separators between them; None if a part has none."""

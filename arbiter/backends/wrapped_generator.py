@@ -4,9 +4,11 @@ from collections.abc import Mapping
 
 from arbiter.protocols.model_traits import (
     CountsPrompts,
+    HoldsProblems,
     KeepsKeysAndValues,
     KnowsContext,
     KVMemory,
+    ReadsSteps,
     RefusesConstraints,
     RefusesLogprobs,
     RefusesTools,
@@ -57,6 +59,11 @@ class WrappedGenerator:
         return self.inner.without_constraints if isinstance(self.inner, RefusesConstraints) else None
 
     @property
+    def without_token_ids(self) -> str | None:
+        """Why the model reads its own steps as text, and how to change that; None if it reads the tokens."""
+        return self.inner.without_token_ids if isinstance(self.inner, ReadsSteps) else None
+
+    @property
     def opens_thought(self) -> bool:
         """Whether answers begin within a thought, which the prompt opens."""
         return isinstance(self.inner, WritesThoughts) and self.inner.opens_thought
@@ -74,3 +81,8 @@ class WrappedGenerator:
     def prompt_tokens(self, transcript: Transcript, separator: str) -> int | None:
         """Return the number of tokens in the prompt; None if they cannot be counted."""
         return self.inner.prompt_tokens(transcript, separator) if isinstance(self.inner, CountsPrompts) else None
+
+    def release(self, problem: str) -> None:
+        """Have ``inner`` give up what it holds for the problem."""
+        if isinstance(self.inner, HoldsProblems):
+            self.inner.release(problem)

@@ -14,6 +14,7 @@ COMMANDS = (
     "doctor",
     "evaluate",
     "export",
+    "fit",
     "grade",
     "init",
     "replay",

@@ -32,7 +32,7 @@ from arbiter.runs.prefix_cache import lacking, uncounted
 from arbiter.runs.progress import watcher_for
 from arbiter.runs.reports import short_form
 from arbiter.runs.results import Summary
-from arbiter.runs.solvers import Solver
+from arbiter.runs.solvers import ProblemSolver
 
 
 def bench_command(
@@ -195,7 +195,9 @@ class _Screen:
         print_comparison(stdout, short_form.comparison_table(summary), sentences)
 
 
-def _alone(config: Config, folder: Path | None, failures: Failures, screen: _Screen, solver: Solver | None) -> int:
+def _alone(
+    config: Config, folder: Path | None, failures: Failures, screen: _Screen, solver: ProblemSolver | None
+) -> int:
     with watcher_for(stderr) as watcher:
         show = shown(config.log.level, say)
         run = partial(bench, config, folder, watcher, show=show, solver=solver, **failures._asdict())
@@ -206,7 +208,9 @@ def _alone(config: Config, folder: Path | None, failures: Failures, screen: _Scr
     return screen.ended(path, summary)
 
 
-def _compared(config: Config, folder: Path | None, failures: Failures, screen: _Screen, solver: Solver | None) -> int:
+def _compared(
+    config: Config, folder: Path | None, failures: Failures, screen: _Screen, solver: ProblemSolver | None
+) -> int:
     """Run the baselines and the configured run, each with its own event loop, models and worker processes."""
     path, problems = run_path(folder, config.run_type), configured_problems(config)
 

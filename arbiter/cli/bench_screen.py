@@ -89,6 +89,7 @@ def _rows(summary: Summary) -> list[tuple[str, str]]:
         ),
         *([("prefix cache", _caches(summary.prefix_caches))] if summary.prefix_caches else ()),
         *([("keys and values", _kv_memory(summary.kv_memory))] if summary.kv_memory else ()),
+        *((f"{model} reads steps as text", reason) for model, reason in summary.steps_as_text.items()),
         *([("drafting ahead", _ahead(summary.lookahead))] if summary.lookahead.started else ()),
         *([("verified escalation", _verified(summary.verification))] if summary.verification.shown else ()),
         *([("gathering", _gathering(summary.gathering))] if summary.gathering.held else ()),

@@ -16,6 +16,8 @@ _DECIDES: dict[RunType, str] = {
     "judge": "a language model rates the draft's step",
     "trigger": "the first steps, hesitation, and unusual confidence of the draft",
     "paced": "the risk of the draft's step, with an allowance for each problem",
+    "glimpse": "the first token of each step, before the step is written",
+    "pomdp": "what an escalation gains, after the scores of all steps so far",
     "random": "chance, to compare with",
     "oracle": "both models write every step, and the process reward model scores both",
     "generate": "both models write every step, for training rows",
@@ -30,6 +32,8 @@ _THRESHOLDS = {
     "judge": "a higher one escalates more",
     "trigger": "a lower one escalates more",
     "paced": "a lower one escalates more",
+    "glimpse": "a higher one escalates more",
+    "pomdp": "a lower one escalates more",
     "random": "the probability of escalating",
 }
 _ROLES = {

@@ -17,10 +17,12 @@ def export_command(
     problem: tuple[str, ...] = (),
     perfetto: Path | None = None,
     otlp: str | None = None,
+    otlp_texts: bool = False,
     inspect: Path | None = None,
+    parquet: Path | None = None,
     debug: bool = False,
 ) -> int:
-    """Export a run's event log as an HTML page, a Perfetto trace, OpenTelemetry spans, or an Inspect log.
+    """Export a run's event log as an HTML page, a Perfetto trace, OpenTelemetry spans, an Inspect log or Parquet files.
 
     Give one or several of the options. A run that still continues, or was killed, is exported up to the end of its log.
     An export can have only what the log has. The key `log.record` can leave texts out of the log.
@@ -32,6 +34,7 @@ def export_command(
         arbiter export runs/first --perfetto first.pftrace
         arbiter export runs/first --otlp http://localhost:4318/v1/traces
         arbiter export runs/first --inspect logs/first.eval
+        arbiter export runs/first --parquet tables/first
 
     Parameters
     ----------
@@ -51,13 +54,18 @@ def export_command(
     otlp
         Send OpenTelemetry spans to the collector at this URL, by OTLP over HTTP. The spans have no text of questions or
         steps. Needs the extra `otel`.
+    otlp_texts
+        The spans have the questions, the steps and the answers too. The log must have them.
     inspect
         Write a log for `inspect view`, named `.eval` or `.json`: each problem with its score, its steps and their
         authors. Needs the extra `inspect`.
+    parquet
+        Write `problems.parquet` and `steps.parquet` into this folder, for analysis: a row per problem or sample, and a
+        row per kept step. Needs the extra `parquet`.
     debug
         Show the traceback of an error.
     """
-    return guarded(debug, lambda: _export(run, html, problem, perfetto, otlp, inspect))
+    return guarded(debug, lambda: _export(run, html, problem, perfetto, otlp, otlp_texts, inspect, parquet))
 
 
 def _export(
@@ -66,15 +74,40 @@ def _export(
     problems: tuple[str, ...],
     perfetto: Path | None,
     otlp: str | None,
+    otlp_texts: bool,
     inspect: Path | None,
+    parquet: Path | None,
 ) -> int:
     if problems and html is None:
         raise ConfigError("--problem chooses the problems of the HTML page: add --html FILE")
-    if html is None and perfetto is None and otlp is None and inspect is None:
+    if otlp_texts and otlp is None:
+        raise ConfigError("--otlp-texts is about the spans: add --otlp URL")
+    _check_formats(html, perfetto, otlp, inspect, parquet)
+    run = Run.open(resolve(folder, LOGGED))
+    if html is not None:
+        _write_html(run, html, problems)
+    if perfetto is not None:
+        _write_perfetto(run, perfetto)
+    if otlp is not None:
+        _send(run, otlp, otlp_texts)
+    if inspect is not None:
+        _write_eval(run, inspect)
+    if parquet is not None:
+        _write_parquet(run, parquet)
+    if run.torn:
+        say("the last line of the log was half written and is left out")
+    return 0
+
+
+def _check_formats(
+    html: Path | None, perfetto: Path | None, otlp: str | None, inspect: Path | None, parquet: Path | None
+) -> None:
+    """Raise ``ConfigError`` without a format, and for one that lacks a package or has a wrong name."""
+    if html is None and perfetto is None and otlp is None and inspect is None and parquet is None:
         raise ConfigError(
             "no export format is given: add --html FILE (a page for the browser), --perfetto FILE (a trace for the "
-            "Perfetto UI), --otlp URL (OpenTelemetry spans for a collector) or --inspect FILE.eval (a log for inspect "
-            "view), or several of them"
+            "Perfetto UI), --otlp URL (OpenTelemetry spans for a collector), --inspect FILE.eval (a log for inspect "
+            "view) or --parquet FOLDER (tables for analysis), or several of them"
         )
     if perfetto is not None:
         require("perfetto", "trace", "a Perfetto trace")
@@ -84,18 +117,8 @@ def _export(
     if inspect is not None:
         _check_name(inspect)
         require("inspect_ai", "inspect", "an .eval log")
-    run = Run.open(resolve(folder, LOGGED))
-    if html is not None:
-        _write_html(run, html, problems)
-    if perfetto is not None:
-        _write_perfetto(run, perfetto)
-    if otlp is not None:
-        _send(run, otlp)
-    if inspect is not None:
-        _write_eval(run, inspect)
-    if run.torn:
-        say("the last line of the log was half written and is left out")
-    return 0
+    if parquet is not None:
+        require("pyarrow", "parquet", "a Parquet file")
 
 
 def _write_html(run: Run, path: Path, problems: tuple[str, ...]) -> None:
@@ -113,11 +136,11 @@ def _write_perfetto(run: Run, path: Path) -> None:
     say(f"the trace is in {path}: open it at https://ui.perfetto.dev")
 
 
-def _send(run: Run, endpoint: str) -> None:
-    from arbiter.exports.otlp import send_spans  # its packages are an extra
+def _send(run: Run, endpoint: str, texts: bool) -> None:
+    from arbiter.exports.otlp import send_spans, without_user  # its packages are an extra
 
-    spans = send_spans(run, endpoint)
-    say(f"sent {spans} spans to {endpoint}")
+    spans = send_spans(run, endpoint, texts=texts)
+    say(f"sent {spans} spans to {without_user(endpoint)}")
 
 
 def _check_name(path: Path) -> None:
@@ -132,3 +155,10 @@ def _write_eval(run: Run, path: Path) -> None:
     write_eval(run, path)
     look = f": inspect view --log-dir {path.parent}" if path.suffix == ".eval" else ""  # it lists few .json files
     say(f"the log is in {path}{look}")
+
+
+def _write_parquet(run: Run, folder: Path) -> None:
+    from arbiter.exports.parquet_tables import PROBLEMS, STEPS, write_tables  # its package is an extra
+
+    write_tables(run, folder)
+    say(f"the tables are in {folder / PROBLEMS} and {folder / STEPS}")

@@ -19,6 +19,8 @@ _NEEDED: dict[RunType, tuple[Role, ...]] = {
     "confidence": ("draft", "target"),
     "trigger": ("draft", "target"),
     "paced": ("draft", "target"),
+    "glimpse": ("draft", "target"),
+    "pomdp": ("draft", "target"),
     "random": ("draft", "target"),
     "router": ("draft", "target", "router"),
     "rsd": ("draft", "target", "prm"),

@@ -26,13 +26,14 @@ class PolicyOverrides:
     """The policy, which decides for each step whether to accept the draft's candidate or to escalate to the target.
     `router` escalates where the learned router expects a better step from the target, `rsd` where the process reward
     model (PRM) gives the draft a low score, `confidence` where the draft model was unsure, `judge` where a language
-    model gives the draft a low rating, and `random` by chance. `oracle` and `generate` call both models at every step.
+    model gives the draft a low rating, `glimpse` where the first token of the step is uncertain, and `random` by
+    chance. `oracle` and `generate` call both models at every step.
     `draft` and `target` use only one model. Default: `run_type` of the configuration (`router`)."""
 
     threshold: float | None = None
     """The threshold τ of the run type: 0 to 1, or -1 to 1 for `oracle`. A lower τ escalates more for `router` and
-    `oracle`, less for `rsd`, `confidence` and `judge`. For `random` it is the probability of escalating. Default:
-    `thresholds.TYPE` of the configuration, where TYPE is the run type."""
+    `oracle`, less for `rsd`, `confidence`, `judge` and `glimpse`. For `random` it is the probability of escalating.
+    Default: `thresholds.TYPE` of the configuration, where TYPE is the run type."""
 
     temperature: float | None = None
     """The sampling temperature of draft and target. 0 is greedy decoding. Default: `sampling.temperature` of the
@@ -72,6 +73,11 @@ class RingOverrides(PolicyOverrides):
     scored, or written by the target. `auto` adapts the number. Transcripts do not change. It costs additional draft
     tokens, so use it if the draft's server has free capacity. Default: `lookahead` of the configuration (0)."""
 
+    block: int | None = None
+    """The number of steps, from 1 to 64, that are drafted before they are scored in one request. Transcripts do not
+    change. At a high acceptance rate it saves requests; each rejected draft wastes those after it. Excludes
+    `--lookahead`. Default: `block` of the configuration (1)."""
+
     verify: Verify | None = None
     """Verified escalation: the target reads a rejected draft, keeps the prefix that it would have written itself, and
     writes only the rest. `on`, `off`, or `auto`: only where it saves time. Transcripts do not change. Above temperature
@@ -88,6 +94,7 @@ class RingOverrides(PolicyOverrides):
     def changes(self) -> dict[str, Any]:
         return super().changes() | given(
             adaptive=self.adaptive,
+            block=self.block,
             lookahead=self.lookahead,
             verify=self.verify,
             salvage=self.salvage,
@@ -116,9 +123,9 @@ class RunOverrides(RingOverrides):
     majority vote are reported too. Default: `sampling.samples` of the configuration (1)."""
 
     budget: float | None = None
-    """The share of drafted steps, between 0 and 1, that may be escalated. To meet this share, the threshold of
-    `router`, `rsd`, `confidence` or `judge` is adjusted during the run. Results then depend on the order in which steps
-    are decided. Default: `budget` of the configuration (none)."""
+    """The share of decided steps, between 0 and 1, that may be escalated. To meet this share, the threshold of
+    `router`, `rsd`, `confidence`, `judge` or `glimpse` is adjusted during the run. Results then depend on the order
+    in which steps are decided. Default: `budget` of the configuration (none)."""
 
     audit: float | None = None
     """To measure wasted escalations, let the PRM score both candidates of this share of the escalations, from 0 to 1.

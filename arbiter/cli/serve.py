@@ -5,7 +5,8 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Generator, MutableMapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from arbiter.cli.endings import say
 from arbiter.cli.model_options import NO_MODELS, ModelOptions, origin
 from arbiter.cli.overrides import RingOverrides
 from arbiter.cli.terminal import visible
-from arbiter.config.config import override
+from arbiter.config.config import Config, override
 from arbiter.config.run_tables import RunType
 from arbiter.config.serve_tables import StreamUnit
 from arbiter.exports.files import require
@@ -28,6 +29,7 @@ from arbiter.runs.finding import refuse_last
 
 if TYPE_CHECKING:
     from arbiter.gateway.app import Gateway
+    from arbiter.gateway.live_spans import LiveSpans
 
 _AS_CONFIGURED = RingOverrides()
 PORT = 8400
@@ -49,6 +51,8 @@ def serve_command(
     alias: list[str] | None = None,
     shadow: float | None = None,
     stream: StreamUnit | None = None,
+    otlp: str | None = None,
+    otlp_texts: bool = False,
     allow_host: list[str] | None = None,
     debug: bool = False,
 ) -> int:
@@ -102,6 +106,11 @@ def serve_command(
         How streamed answers arrive. `steps`: a chunk for each step, once it is kept. `tokens`: the steps of a target
         that replaces a rejected draft, and those of the run types `target` and `draft`, arrive while they are written.
         Default: `serve.stream` of the configuration (`steps`).
+    otlp
+        Send OpenTelemetry spans of each problem to the collector at this URL, by OTLP over HTTP, when the problem has
+        ended. The spans have no text of questions or steps. Needs the extra `otel`.
+    otlp_texts
+        The spans have the questions, the steps and the answers too.
     allow_host
         A further host name for which requests are answered. The option can be given several times. Without a key, only
         loopback names, `--host`, and the address of the connection are answered. With a key, every name is.
@@ -127,18 +136,39 @@ def serve_command(
             say(f"warning: anybody who can reach {host} can use the models; set --api-key-env to require a key")
         from arbiter.gateway.app import Gateway  # its packages are an extra
 
-        gateway = Gateway(
-            Arbiter(loaded, run_types=run_types, out=out),
-            keys=keys,
-            hosts=(host, *(allow_host or ())),
-            aliases=_aliases(alias or []),
-            queue=queue,
-        )
-        _log_to_stderr()
-        anyio.run(_serve, gateway, host, port, drain, out, bool(keys))
+        with _spans(loaded, otlp, otlp_texts) as spans:
+            gateway = Gateway(
+                Arbiter(loaded, run_types=run_types, out=out),
+                keys=keys,
+                hosts=(host, *(allow_host or ())),
+                aliases=_aliases(alias or []),
+                queue=queue,
+                spans=spans,
+            )
+            _log_to_stderr()
+            anyio.run(_serve, gateway, host, port, drain, out, bool(keys))
         return 0
 
     return guarded(debug, action)
+
+
+@contextmanager
+def _spans(config: Config, endpoint: str | None, texts: bool) -> "Generator[LiveSpans | None]":
+    """Make what sends spans to ``endpoint``, and close it at the end. Raises ``ConfigError`` for texts of no spans."""
+    if endpoint is None:
+        if texts:
+            raise ConfigError("--otlp-texts is about the spans: add --otlp URL")
+        yield None
+        return
+    require("opentelemetry.sdk", "otel", "the export of spans")
+    require("opentelemetry.exporter.otlp.proto.http", "otel", "the export of spans")
+    from arbiter.gateway.live_spans import LiveSpans  # its packages are an extra
+
+    spans = LiveSpans(config, endpoint, texts=texts)
+    try:
+        yield spans
+    finally:
+        spans.close()
 
 
 async def _serve(gateway: "Gateway", host: str, port: int, drain: float, out: Path | None, has_keys: bool) -> None:

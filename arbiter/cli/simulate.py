@@ -127,6 +127,7 @@ def simulate_command(
     concurrency: str | None = None,
     acceptance: str | None = None,
     lookahead: str | None = None,
+    block: str | None = None,
     verify: str | None = None,
     run_type: RunType | None = None,
     run: Path | None = None,
@@ -166,6 +167,9 @@ def simulate_command(
         allowed with `--run`: a recorded run has its own.
     lookahead
         The number of steps drafted ahead, or several such as `0,1,auto`. Default: `lookahead` of the configuration (0).
+    block
+        The number of steps that are drafted and scored together, or several such as `1,4`. Above 1 `lookahead` must be
+        0. Not allowed with `--run`. Default: `block` of the configuration (1).
     verify
         The mode of verified escalation, or several such as `off,on,auto`. Default: `verify` of the configuration
         (`auto`).
@@ -186,7 +190,7 @@ def simulate_command(
         chosen = _config(config, folder, opened, run_type)
         if opened is not None:
             _check(opened, chosen, acceptance)
-        cases = _cases(chosen, concurrency, acceptance, lookahead, verify, opened is not None)
+        cases = _cases(chosen, concurrency, acceptance, lookahead, block, verify, opened is not None)
         servers = hardware.applied_to(chosen)
         world = workload.world()
         recorded = None if opened is None else RecordedWorkload.open(opened)
@@ -223,6 +227,7 @@ def _cases(
     concurrency: str | None,
     acceptance: str | None,
     lookahead: str | None,
+    block: str | None,
     verify: str | None,
     is_recorded: bool,
 ) -> list[Case]:
@@ -234,9 +239,10 @@ def _cases(
     concurrent = _numbers("concurrency", concurrency or f"{config.limits.problems}", int, 1, 100_000)
     ahead: list[Depth] = [_depth(part) for part in (lookahead or f"{config.lookahead}").split(",")]
     modes: list[Verify] = [_verify(part) for part in (verify or config.verify).split(",")]
-    return [
-        Case(problems, depth, mode, rate) for problems, depth, mode, rate in product(concurrent, ahead, modes, rates)
-    ]
+    blocks = _numbers("block", block or f"{config.block}", int, 1, 64)
+    if max(blocks) > 1 and ahead != [0]:
+        raise ConfigError("--block: a block drafts steps ahead by itself; set --lookahead 0, or leave out --block")
+    return [Case(*case) for case in product(concurrent, ahead, modes, rates, blocks)]
 
 
 def _depth(text: str) -> Depth:

@@ -1,8 +1,11 @@
 """``arbiter solve``: solve one question and show each step as it is kept."""
 
 from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
+from pathlib import Path
+from typing import Any, cast
 
 import anyio
+import msgspec
 from rich.markup import escape
 
 from arbiter.cli.console import FAILED, guarded, stderr, stdout
@@ -12,8 +15,10 @@ from arbiter.cli.overrides import PolicyOverrides
 from arbiter.cli.terminal import write_json
 from arbiter.config.config import Config
 from arbiter.data import Problem
+from arbiter.data.offered_tools import ToolLike
 from arbiter.library.arbiter import Arbiter
-from arbiter.protocols.errors import DataError
+from arbiter.library.questions import Overrides
+from arbiter.protocols.errors import ConfigError, DataError
 from arbiter.protocols.records import Author, Solution, StepRecord
 from arbiter.runs.progress import loading_line
 
@@ -28,13 +33,15 @@ def solve_command(
     config: str | None = None,
     overrides: PolicyOverrides = _PLAIN,
     models: ModelOptions = NO_MODELS,
+    tools: Path | None = None,
+    tool_choice: str | None = None,
     json: bool = False,
     debug: bool = False,
 ) -> int:
     """Solve one question. Each step is printed as soon as it is kept, in the colour of its author.
 
     After each step come its author and the score that decided. After an escalation, this is the score of the rejected
-    draft.
+    draft. If the answer calls tools, its calls are printed in place of the answer.
 
     Examples:
 
@@ -43,6 +50,7 @@ def solve_command(
         arbiter solve "Compute (12+30)*7." --run-type rsd --threshold 0.8
         arbiter solve "How many divisors does 196 have?" --draft ./draft --target http://localhost:30001
         arbiter solve "How many divisors does 196 have?" --config mine.toml --json
+        arbiter solve "How warm is it in Oslo?" --config mine.toml --tools tools.json
 
     Parameters
     ----------
@@ -51,6 +59,11 @@ def solve_command(
     config
         A configuration file, or the name of a built-in configuration. `--draft` and `--target` name the models instead.
         Default: `pocket`.
+    tools
+        A JSON file with the list of the tools that the answer may call, in OpenAI's form. No tool is run.
+    tool_choice
+        Whether the answer may call tools (`auto`), must call one (`required`), or must not (`none`); or the name of the
+        tool that it must call. Needs `--tools`. Default: `auto`.
     json
         Print only the whole solution, as JSON, on standard output.
     debug
@@ -61,17 +74,33 @@ def solve_command(
         if not question.strip():
             raise DataError("the question is empty: give a text, as in arbiter solve 'Compute (12+30)*7.'")
         chosen = overrides.load(origin(config, models, overrides.run_type, "pocket"))
-        return anyio.run(_solve, question, chosen, json)
+        return anyio.run(_solve, question, chosen, _offered(tools, tool_choice), json)
 
     return guarded(debug, action)
 
 
-async def _solve(question: str, config: Config, as_json: bool) -> int:
+def _offered(tools: Path | None, choice: str | None) -> Overrides:
+    """Return the tools of a file, as overrides. Raises ``DataError`` and ``ConfigError``."""
+    if tools is None:
+        if choice is not None:
+            raise ConfigError("--tool-choice needs tools to choose from: name their file with --tools")
+        return {}
+    try:
+        found: Any = msgspec.json.decode(tools.read_bytes())
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"--tools {tools}: cannot read the tools: {error}") from error
+    if not isinstance(found, list):
+        raise DataError(f"--tools {tools}: the file must have a list of tools in OpenAI's form")
+    offered = cast("list[ToolLike]", found)
+    return {"tools": offered} if choice is None else {"tools": offered, "tool_choice": choice}
+
+
+async def _solve(question: str, config: Config, offered: Overrides, as_json: bool) -> int:
     show = None if as_json else _show
     async with AsyncExitStack() as stack:
         with _loading(config):
             arbiter = await stack.enter_async_context(Arbiter(config, run_types=[config.run_type]))
-        solution = await arbiter.run(arbiter.task(Problem("question", question)), show)
+        solution = await arbiter.run(arbiter.task(Problem("question", question), **offered), show)
     if as_json:
         write_json(solution)
     else:
@@ -102,7 +131,9 @@ def _conclude(solution: Solution) -> None:
     tokens = ", ".join(
         f"{model} {counts.usage.completion_tokens}" for model, counts in solution.requests.items() if model in _COLOURS
     )
-    stdout.print(f"[bold]{escape(solution.answer or 'no answer found')}[/bold]", highlight=False)
+    calls = "\n".join(call.text for call in solution.tool_calls)
+    answer = calls or solution.answer or "no answer found"
+    stdout.print(f"[bold]{escape(answer)}[/bold]", highlight=False, soft_wrap=bool(calls))
     stdout.print(
         f"[dim]{solution.finish_reason}; {drafted} of {len(solution.steps)} steps from the draft; "
         f"tokens written: {tokens}; {solution.seconds:.2f} s[/dim]",

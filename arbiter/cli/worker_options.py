@@ -6,7 +6,7 @@ from cyclopts import Parameter
 
 from arbiter.config.config import Config
 from arbiter.protocols.errors import ConfigError
-from arbiter.runs.solvers import Solver
+from arbiter.runs.solvers import ProblemSolver
 
 
 @Parameter(name="*")
@@ -23,7 +23,7 @@ class WorkerOptions:
     `RAY_ADDRESS` names. Otherwise the address of its head, such as `10.0.0.7:6379`. Default: `ray.address` of the
     configuration (`local`)."""
 
-    def solver(self, config: Config) -> Solver | None:
+    def solver(self, config: Config) -> ProblemSolver | None:
         """Return what solves the problems of ``config``; None for this process.
 
         Raises ``ConfigError`` if a cluster is named without workers.

@@ -31,7 +31,7 @@ from arbiter.config.config_files import built_in as built_in
 from arbiter.config.config_paths import with_absolute_paths
 from arbiter.config.key_errors import describe
 from arbiter.config.model_tables import InProcessTable, ModelTables, RouterTable
-from arbiter.config.policy_tables import PacingTable, TriggerTable
+from arbiter.config.policy_tables import BeliefTable, GlimpseTable, PacingTable, TriggerTable
 from arbiter.config.ray_table import RayTable
 from arbiter.config.run_tables import (
     BUDGETED,
@@ -75,6 +75,12 @@ class Config(ConfigTable, frozen=True):
     """The seed of all random choices: sampling above temperature 0, the run type ``random``, and the audited steps."""
     separator: Annotated[str, msgspec.Meta(min_length=1)] = SEPARATOR
     """The text that ends a step."""
+    token_exact: bool = True
+    """Whether a model continues from the tokens that it wrote itself, instead of the tokens of their text.
+
+    [Token by token](../explanation/determinism.md#token-by-token) has the rule, and what servers need for it. ``false``
+    is the rule of runs that were recorded before this key.
+    """
     whole_blocks: bool | None = None
     """Whether a step holds whole fenced blocks of code: a separator inside one does not end the step.
 
@@ -100,15 +106,23 @@ class Config(ConfigTable, frozen=True):
 
     Changes transcripts. Needs ``lookahead``.
     """
+    block: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    """How many steps are drafted before they are scored, in one request where the scorer can.
+
+    Of a block, the steps up to the first one that is escalated are used. Transcripts do not change. Excludes
+    ``lookahead``. [Blocks](../explanation/blocks.md) says when it pays.
+    """
     confidence: ConfidenceMetric | None = None
     """How the draft's confidence in a step is measured, for the run types that use it.
 
     ``mean`` is the geometric mean of the probabilities of the step's tokens. ``first`` is exp(−H), where H is the
     entropy of the distribution of its first token. Not set: ``mean`` for ``confidence``,
-    ``trigger`` and ``paced``, and for ``generate`` with a draft in process. Otherwise no confidence is measured.
+    ``trigger``, ``paced`` and ``pomdp``, and for ``generate`` with a draft in process. Otherwise none is measured.
     """
     budget: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
-    """The share of drafted steps that may be escalated; only for ``router``, ``rsd``, ``confidence`` and ``judge``.
+    """The share of decided steps that may be escalated.
+
+    Only for ``router``, ``rsd``, ``confidence``, ``judge`` and ``glimpse``.
 
     The configured threshold is then only the initial one. It moves during the run to keep the share of escalations
     near the budget.
@@ -126,6 +140,10 @@ class Config(ConfigTable, frozen=True):
     """The triggers of the run type ``trigger``."""
     pacing: PacingTable = PacingTable()
     """The allowance of each problem, for the run type ``paced``."""
+    pomdp: BeliefTable = BeliefTable()
+    """How often steps are right, for the run type ``pomdp``."""
+    glimpse: GlimpseTable = GlimpseTable()
+    """The first token that decides, for the run type ``glimpse``."""
     limits: LimitsTable = LimitsTable()
     """When a problem ends at the latest, and how many problems run concurrently."""
     data: DataTable = DataTable()
@@ -154,8 +172,8 @@ class Config(ConfigTable, frozen=True):
         The run types that decide by it request it. ``generate`` does if the key is set or the draft is in process: a
         server that returns no probabilities would fail the request.
         """
-        paced = self.run_type == "paced" and self.pacing.score == "confidence"
-        if paced or self.run_type in ("confidence", "trigger"):
+        scores = {"paced": self.pacing.score, "pomdp": self.pomdp.score}
+        if scores.get(self.run_type) == "confidence" or self.run_type in ("confidence", "trigger"):
             return self.confidence or "mean"
         if self.run_type == "generate":
             return self.confidence or ("mean" if isinstance(self.models.draft, InProcessTable) else None)
@@ -202,6 +220,10 @@ class Config(ConfigTable, frozen=True):
             )
         if self.run_type == "trigger":
             self.trigger.check(source, self.log.record)
+        if self.run_type == "pomdp":
+            self.pomdp.check(source)
+        if self.run_type == "glimpse":
+            self.glimpse.check(source, self.lookahead, self.block)
         self.log.check(source, self.run_type)
 
     def policy(self) -> Policy:
@@ -226,6 +248,10 @@ class Config(ConfigTable, frozen=True):
                 return self.trigger.policy(self.thresholds.trigger, self.confidence_metric or "mean")
             case "paced":
                 return self.pacing.policy(self.thresholds.paced, self.confidence_metric or "mean")
+            case "pomdp":
+                return self.pomdp.policy(self.thresholds.pomdp, self.confidence_metric or "mean")
+            case "glimpse":
+                return self.glimpse.policy(self.thresholds.glimpse, self.budget)
             case "draft":
                 return DraftOnly()
             case "target":
@@ -293,6 +319,11 @@ def parse(tree: dict[str, Any], source: str) -> Config:
         raise ConfigError(
             f"{source}: salvage uses steps that were drafted ahead, and lookahead is 0: set lookahead (--lookahead), "
             "or leave salvage out"
+        )
+    if config.block > 1 and config.lookahead != 0:
+        raise ConfigError(
+            f"{source}: block drafts steps ahead by itself: set lookahead to 0 (--lookahead 0), or leave block out "
+            "(--block)"
         )
     config.check_run_type(source)
     config.models.check(source)

@@ -1,6 +1,6 @@
 """The names of data sets that ``data.source`` can have. A file or folder of such a name needs ``./`` before it."""
 
-DRAWN = ("pocket", "pocket-train", "pocket-programs", "pocket-functions")
+DRAWN = ("pocket", "pocket-train", "pocket-programs", "pocket-functions", "pocket-tools")
 """The worlds whose problems are drawn from a seed, which ``arbiter.data.drawn_sets`` describes."""
 
 _OTHERS = ("champ", "-")

@@ -59,8 +59,8 @@ class ExampleTable(ConfigTable, frozen=True, kw_only=True):
     """The whole solution, as the model should write it: its steps, separated by ``separator``, with the answer."""
 
 
-CallFormName = Literal["hermes", "qwen-coder", "llama-3", "mistral", "deepseek-v3"]
-"""The form in which a family of models writes calls of tools."""
+CallFormName = Literal["hermes", "qwen-coder", "llama-3", "mistral", "deepseek-v3", "harmony"]
+"""The form in which a family of models writes calls of tools, and with `harmony` its whole answers."""
 
 
 class ModelTable(ConfigTable, frozen=True, kw_only=True, tag_field="backend"):
@@ -179,8 +179,8 @@ class ServedTable(ModelTable, frozen=True, kw_only=True, tag="http"):
     If none of them is set, one request at the start shows whether the server of a draft or target is sglang. If it
     stops decoding to read prompts, escalations gather (see ``gather``), and
     [slots are granted in groups](scores-and-engines.md#slots-in-groups). The engine also decides what shows that an
-    answer ended. With ``llama.cpp``, requests switch off the sampling penalties that its server has
-    by default.
+    answer ended. With ``llama.cpp``, requests switch off the penalty and the limits of sampling that
+    its servers have by default.
     """
     server: ServerTable | None = None
     """How ``arbiter up`` starts the server. Not set: ``arbiter up`` does not start it."""

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from arbiter.actors.beliefs import BeliefConfidence, BeliefEscalation, BeliefReward, StepModel
+from arbiter.actors.glimpses import GlimpsedEscalation
 from arbiter.actors.pacing import (
     AllowanceUnit,
     PacedConfidence,
@@ -16,12 +18,12 @@ from arbiter.actors.triggers import TriggeredEscalation
 from arbiter.config.base import ConfigTable, Count
 from arbiter.config.run_tables import RunType
 from arbiter.protocols.errors import ConfigError
-from arbiter.protocols.records import ConfidenceMetric
+from arbiter.protocols.records import Author, ConfidenceMetric
 
 HESITATION = ("wait", "hmm", "hold on", "alternatively")
 """Words with which reasoning models begin to doubt what they wrote."""
 
-TABLES: dict[RunType, str] = {"trigger": "trigger.", "paced": "pacing."}
+TABLES: dict[RunType, str] = {"trigger": "trigger.", "paced": "pacing.", "glimpse": "glimpse.", "pomdp": "pomdp."}
 """How the keys of the tables here begin, by the only run type that reads them."""
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -55,6 +57,26 @@ class TriggerTable(ConfigTable, frozen=True):
         return TriggeredEscalation(threshold, self.first, self.unsure, self.words, self.consecutive, confidence)
 
 
+class GlimpseTable(ConfigTable, frozen=True):
+    """The token by which the run type ``glimpse`` decides. [Glimpses](../explanation/glimpses.md) has the rule."""
+
+    model: Author = "draft"
+    """The model that writes the first token of each step, with log-probabilities: ``draft`` or ``target``."""
+
+    def check(self, source: str, lookahead: int | str, block: int) -> None:
+        """Raise ``ConfigError`` naming ``source`` if steps would be drafted before the glimpse of them."""
+        key = "lookahead" if lookahead != 0 else "block" if block > 1 else None
+        if key is not None:
+            raise ConfigError(
+                f"{source}: {key} drafts steps ahead, and the run type 'glimpse' decides before a step is drafted: "
+                f"leave {key} (--{key}) out"
+            )
+
+    def policy(self, threshold: float, budget: float | None) -> GlimpsedEscalation:
+        """Return the policy that decides by this token."""
+        return GlimpsedEscalation(threshold, self.model, budget)
+
+
 class PacingTable(ConfigTable, frozen=True):
     """The allowance of each problem of the run type ``paced``. [Pacing](../explanation/pacing.md) has the rule."""
 
@@ -78,3 +100,42 @@ class PacingTable(ConfigTable, frozen=True):
                 return PacedReward(threshold, self.allowance, self.unit, self.steps)
             case "judge":
                 return PacedJudge(threshold, self.allowance, self.unit, self.steps)
+
+
+class BeliefTable(ConfigTable, frozen=True):
+    """How often steps are right, for the run type ``pomdp``. ``arbiter fit`` learns it from collected rows.
+
+    [Beliefs](../explanation/beliefs.md) has the rule. The defaults are stated, not learned.
+    """
+
+    score: Literal["confidence", "prm"] = "confidence"
+    """What tells how good a draft is: its own confidence, or its process reward."""
+    draft_right: Share = 0.8
+    """The probability that a step of the draft is right, if all steps before it are."""
+    target_right: Share = 0.95
+    """The same of a step of the target."""
+    edges: tuple[float, ...] = (0.5, 0.8, 0.95)
+    """The scores, rising between 0 and 1, that divide all scores into bins."""
+    right: tuple[float, ...] = (0.05, 0.15, 0.3, 0.5)
+    """The probability of each bin for a draft that is right. They add up to 1."""
+    wrong: tuple[float, ...] = (0.35, 0.3, 0.2, 0.15)
+    """The probability of each bin for any other draft."""
+    steps: Count = 10
+    """The planned number of steps of a problem. Every step after them counts as the last one."""
+
+    def check(self, source: str) -> None:
+        """Raise ``ConfigError`` naming ``source`` and the key if the probabilities cannot be."""
+        try:
+            self._model.check()
+        except ConfigError as error:
+            raise ConfigError(f"{source}: pomdp.{error}") from error
+
+    def policy(self, threshold: float, confidence: ConfidenceMetric) -> BeliefEscalation:
+        """Return the policy with this model of steps."""
+        if self.score == "prm":
+            return BeliefReward(threshold, self._model, self.steps)
+        return BeliefConfidence(threshold, self._model, self.steps, confidence)
+
+    @property
+    def _model(self) -> StepModel:
+        return StepModel(self.draft_right, self.target_right, self.edges, self.right, self.wrong)

@@ -10,13 +10,26 @@ from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.events import Detail
 
 RunType = Literal[
-    "rsd", "oracle", "router", "generate", "draft", "target", "random", "confidence", "judge", "trigger", "paced"
+    "rsd",
+    "oracle",
+    "router",
+    "generate",
+    "draft",
+    "target",
+    "random",
+    "confidence",
+    "judge",
+    "trigger",
+    "paced",
+    "glimpse",
+    "pomdp",
 ]
-BUDGETED: tuple[RunType, ...] = ("router", "rsd", "confidence", "judge")
+BUDGETED: tuple[RunType, ...] = ("router", "rsd", "confidence", "judge", "glimpse")
 """The run types whose threshold a budget can move."""
 
 NO_BUDGET: dict[RunType, str] = {
     "trigger": "escalates for reasons that no threshold holds back",
+    "pomdp": "weighs what an escalation gains against its price, which is this threshold",
     "paced": "has an allowance for each problem (pacing.allowance) instead",
 }
 """Why a budget cannot move the threshold of other run types that have one on the draft's score."""
@@ -73,6 +86,10 @@ class Thresholds(ConfigTable, frozen=True):
     """Escalate a draft whose confidence > τ: it is overconfident. The other triggers are in ``[trigger]``."""
     paced: Share = 0.5
     """Escalate a draft whose risk > τ while the problem is on plan (``[pacing]``)."""
+    pomdp: Share = 0.05
+    """Escalate a draft if that raises the probability of a right solution by more than τ (``[pomdp]``)."""
+    glimpse: Share = 0.5
+    """Have the draft write the step if the confidence of its first token ≥ τ (``[glimpse]``)."""
 
 
 class SamplingTable(ConfigTable, frozen=True):

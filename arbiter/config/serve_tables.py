@@ -8,6 +8,7 @@ from arbiter.config.base import ConfigTable
 from arbiter.config.run_tables import Share
 
 Cap = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
+Bound = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 AtCap = Literal["refuse", "draft"]
 Reasoning = Literal["separate", "inline"]
@@ -29,6 +30,27 @@ class CapsTable(ConfigTable, frozen=True):
 
     ``refuse``: they get status 429. ``draft``: the draft alone answers them, which still costs the tokens of the draft.
     """
+
+
+class SloTable(ConfigTable, frozen=True):
+    """What a streamed answer must keep to count as good. Each bound is in seconds; without any, nothing is counted.
+
+    The rate of good answers is the goodput: ``rate(arbiter_slo_answers_total{outcome="met"}[5m])``.
+    """
+
+    first_token: Bound | None = None
+    """The most seconds from the request to the first text (TTFT)."""
+    first_output_token: Bound | None = None
+    """The most seconds from the request to the first text or call after the thought of a reasoning model."""
+    inter_token: Bound | None = None
+    """The most seconds between two tokens, on average over an answer (ITL). An answer of one token does not keep it."""
+    latency: Bound | None = None
+    """The most seconds from the request to the last text."""
+
+    @property
+    def is_stated(self) -> bool:
+        """Whether there is a bound."""
+        return any(bound is not None for bound in msgspec.structs.astuple(self))
 
 
 class ServeTable(ConfigTable, frozen=True):
@@ -62,3 +84,5 @@ class ServeTable(ConfigTable, frozen=True):
     """
     caps: CapsTable = CapsTable()
     """How much each API key may spend."""
+    slo: SloTable = SloTable()
+    """What a streamed answer must keep to count as good in ``/metrics``."""

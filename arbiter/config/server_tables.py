@@ -73,6 +73,11 @@ class ServerTable(ConfigTable, frozen=True):
     """The engine's name for a quantization method."""
     dtype: Name | None = None
     """The engine's name for the number format of the weights."""
+    sessions: bool | None = None
+    """Whether sglang keeps what it read for a problem until the problem ends, even if the cache is full.
+
+    Not set: yes, for a single server of a model that writes steps, unless ``args`` replace its cache.
+    """
     speculation: SpeculationTable | None = None
     """Speculative decoding inside the engine."""
     args: tuple[str, ...] = ()

@@ -6,9 +6,10 @@ from typing import Literal
 
 import msgspec
 
-from arbiter.data.problems import Problem
+from arbiter.data.problems import Problem, problem_of
 from arbiter.pocket import world
 from arbiter.pocket.program_world import program_problems
+from arbiter.pocket.tool_world import tool_problems
 from arbiter.protocols.errors import DataError
 
 USUAL_SEED = 1
@@ -52,10 +53,17 @@ def _functions(seed: int) -> Iterator[Problem]:
         yield Problem("", problem.task, row={"question": problem.task, "test_list": [*problem.tests]})
 
 
+def _turns(seed: int) -> Iterator[Problem]:
+    """Yield each turn of each conversation as a problem."""
+    for problem in tool_problems(seed):
+        yield from (problem_of(row, "pocket-tools", "") for row in problem.rows())
+
+
 DRAWN: dict[str, DrawnSet] = {
     "pocket": DrawnSet(_arithmetic("test")),
     "pocket-train": DrawnSet(_arithmetic("train")),
     "pocket-programs": DrawnSet(_programs, "text"),
     "pocket-functions": DrawnSet(_functions, "code"),
+    "pocket-tools": DrawnSet(_turns),
 }
 """The drawn sets by name."""

@@ -256,6 +256,17 @@ def _cells(names: list[str], row: list[str], place: str, delimiter: str) -> dict
     return {name: cell or None for name, cell in zip(names, row, strict=True)}
 
 
+def _without_nulls(value: object) -> object:
+    """Return a value without the null fields of its objects.
+
+    In Arrow, the objects of a column all have the same fields. So a field that an object does not have is null there.
+    """
+    if isinstance(value, Mapping):
+        fields = cast("Mapping[str, object]", value)
+        return {name: _without_nulls(item) for name, item in fields.items() if item is not None}
+    return [_without_nulls(item) for item in cast("list[object]", value)] if isinstance(value, list) else value
+
+
 def _parquet(source: _Source) -> Iterator[DataRow]:
     try:
         import pyarrow  # pyright: ignore[reportMissingTypeStubs]
@@ -268,7 +279,8 @@ def _parquet(source: _Source) -> Iterator[DataRow]:
         batches = reader.ParquetFile(source.file).iter_batches(batch_size=_BATCH)
         rows = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
         for number, row in enumerate(cast("Iterator[Mapping[str, Any]]", rows), start=1):
-            yield DataRow(dict(row), f"{source.name}, row {number}", str(number))
+            fields = {name: _without_nulls(value) for name, value in row.items()}
+            yield DataRow(fields, f"{source.name}, row {number}", str(number))
     except (arrow.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{source.name}: the Parquet file cannot be read: {reason}") from error

@@ -42,6 +42,7 @@ def load_problems(
     - ``pocket``, ``pocket:SEED``: problems that no pocket model was trained on, whatever the seed
     - ``pocket-train:SEED``: problems that the pocket models may be trained on
     - ``pocket-programs:SEED``: the outputs of short programs; ``pocket-functions:SEED``: functions to write, with tests
+    - ``pocket-tools:SEED``: the turns of conversations that call tools
     - the path of a file: CSV, TSV, JSON, JSONL, Parquet, or plain text with one question per line
     - ``-``: such a file on standard input
     - a folder with the layout of a data set on the hub: ``FOLDER``, ``FOLDER:SPLIT``, ``FOLDER:SUBSET:SPLIT``

@@ -18,4 +18,5 @@ def make_task(config: Config, problem: Problem, sample: int = 0) -> Task:
         seed=sample_seed(config.seed, sample),
         audit=config.audit,
         sample=sample,
+        token_exact=config.token_exact,
     )

@@ -75,4 +75,4 @@ def training_rows(solution: Solution) -> Iterator[TrainingRow]:
                 confidence=draft.confidence,
                 target_tokens=tuple(target.usage.completion_tokens for target in targets),
             )
-        history = (*history, Step(text=record.kept.text, author=record.kept.author))
+        history = (*history, Step(record.kept.text, record.kept.author, overrun=record.kept.overrun))

@@ -23,7 +23,7 @@ from arbiter.log.run import Run
 from arbiter.protocols.errors import ArbiterError
 from arbiter.protocols.model_traits import KVMemory
 from arbiter.protocols.records import Record
-from arbiter.runs.bench import kv_memory
+from arbiter.runs.bench import kv_memory, steps_as_text
 from arbiter.runs.model_opening import open_models
 
 _WAIT = 1.0  # seconds that a call for solutions waits for one
@@ -54,6 +54,7 @@ class WorkerReport(Record, frozen=True):
 
     cpu_seconds: float = 0.0
     kv_memory: dict[str, KVMemory] = msgspec.field(default_factory=dict[str, KVMemory])
+    steps_as_text: dict[str, str] = msgspec.field(default_factory=dict[str, str])
     error: tuple[str, str] | None = None
 
 
@@ -113,10 +114,10 @@ class RayWorker:
             async with open_models(self._config) as models:
                 self._worker = worker
                 await worker.run(models)
-                memory = kv_memory(models)
+                memory, reasons = kv_memory(models), steps_as_text(models)
         except ArbiterError as error:
             return _encode(WorkerReport(error=(type(error).__name__, str(error))))
-        return _encode(WorkerReport(time.process_time() - before, memory))
+        return _encode(WorkerReport(time.process_time() - before, memory, reasons))
 
     async def taken(self) -> bytes:
         """Return ``Delivered``: what ``SegmentWorker.taken`` returns. Before ``run`` has begun there is nothing."""

@@ -42,7 +42,7 @@ class RayPlace(NamedTuple):
 
 
 class RaySolver:
-    """A ``Solver`` whose workers are actors on Ray."""
+    """A ``ProblemSolver`` whose workers are actors on Ray."""
 
     def __init__(self, place: RayPlace) -> None:
         self._place = place
@@ -221,12 +221,14 @@ class _Crew:
     def _spent(self) -> SolvingCost:
         complete = len(self._reports) == len(self.workers) and not self._has_died
         memory: dict[str, KVMemory] = {}
+        reasons: dict[str, str] = {}
         for report in self._reports.values():
+            reasons |= report.steps_as_text
             for name, used in report.kv_memory.items():
                 before = memory.get(name, KVMemory(0, 0))
                 memory[name] = KVMemory(before.peak + used.peak, before.limit + used.limit)
         cpu = sum(report.cpu_seconds for report in self._reports.values()) if complete else None
-        return SolvingCost(cpu, memory)
+        return SolvingCost(cpu, memory, reasons)
 
 
 @asynccontextmanager

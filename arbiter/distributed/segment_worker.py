@@ -163,7 +163,12 @@ class SegmentWorker:
         self._shares = {name: LimitShare(share) for name, share in shares.items()}
         config, models = self._config, with_shares(models, self._shares)
         opening = open_ring(
-            models, journal=journal, lookahead=config.depth, verify=config.verify, salvage=config.salvage
+            models,
+            journal=journal,
+            lookahead=config.depth,
+            verify=config.verify,
+            salvage=config.salvage,
+            block=config.block,
         )
         async with opening as ring:
             yield ring

@@ -33,7 +33,8 @@ def escalation_within(
     """
     chosen = config.with_run_type(policy, "--policy")
     plan = CasePlan(chosen, hardware, world, None)
-    cases = [Case(chosen.limits.problems, chosen.lookahead, chosen.verify, rate) for rate in ACCEPTANCES]
+    limits = chosen.limits
+    cases = [Case(limits.problems, chosen.lookahead, chosen.verify, rate, chosen.block) for rate in ACCEPTANCES]
     means = [plan.simulate(case, done).latency.mean for case in cases]
     share = first_reached([1 - rate for rate in ACCEPTANCES], np.array(means), seconds, is_cost=True)
     if np.isnan(share):

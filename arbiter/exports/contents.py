@@ -155,6 +155,7 @@ def _step(history: ProblemHistory, number: int, record: StepRecord) -> Json:
             verdict=record.verdict,
             others=[_candidate(one) for one in record.candidates if one is not record.kept] or None,
             audit=record.audit and [record.audit.draft, record.audit.target],
+            glimpse=record.glimpse and record.glimpse.confidence,
             end=min(kept, default=None),
             times=times and {name: round(getattr(times, name), 6) for name in times.__struct_fields__},
         ),

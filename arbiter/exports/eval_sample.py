@@ -10,7 +10,7 @@ from arbiter.grading.answers import Reference
 from arbiter.log.history import ProblemHistory
 from arbiter.log.timing import step_times
 from arbiter.protocols.events import Graded
-from arbiter.protocols.records import FinishReason, StepRecord, Turn, Usage
+from arbiter.protocols.records import FinishReason, StepRecord, Turn, Usage, joined_steps
 
 SCORER = "arbiter"
 """The name of the score that holds the grade."""
@@ -100,7 +100,7 @@ def _step(number: int, record: StepRecord) -> Json:
 
 def _output(history: ProblemHistory, records: list[StepRecord], models: EvalModels, name: str) -> Json:
     end, solution, request_counts = history.end, history.solution(), history.request_counts()
-    so_far = history.task.separator.join(record.kept.content for record in records)
+    so_far = joined_steps([record.kept for record in records], history.task.separator)
     text = so_far if solution is None else solution.text
     calls = calls_of(records[-1].kept.calls) if records else None
     answer = known(role="assistant", content=text, tool_calls=calls, source="generate")

@@ -10,7 +10,7 @@ from arbiter.protocols.records import Turn
 from arbiter.protocols.tools import AnswerRules, Tool, ToolCall
 
 _TYPES = {"string", "integer", "number", "boolean", "array", "object", "null"}
-_CHOICES = {"auto": "auto", "none": "none", "required": "any"}
+_CHOICES = {"auto": "auto", "required": "any"}
 
 
 def calls_of(calls: Iterable[ToolCall]) -> list[Json] | None:
@@ -30,13 +30,13 @@ def messages_of(turns: Iterable[Turn]) -> list[Json]:
 
 
 def offered(rules: AnswerRules | None) -> Json:
-    """Return the tools and the choice of tools of a request to a model."""
-    if rules is None or not rules.tools:
+    """Return the tools that a request offers to a model, and the choice of tools."""
+    if rules is None or not rules.offered:
         return {"tools": [], "tool_choice": "none"}
     choice: object = _CHOICES[rules.choice]
     if rules.choice == "required" and len(rules.allowed) == 1:
         choice = {"name": rules.allowed[0]}
-    return {"tools": [_tool(tool) for tool in rules.tools], "tool_choice": choice}
+    return {"tools": [_tool(tool) for tool in rules.offered], "tool_choice": choice}
 
 
 def _call(call: ToolCall) -> Json:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Generator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
@@ -41,31 +42,62 @@ class Batches(SpanProcessor):
             raise ReportError("the collector did not accept the spans")
 
 
-def send_spans(run: Run, endpoint: str, seconds: float = 10.0) -> int:
-    """Send the spans of ``run`` to ``endpoint`` and return their number. ``seconds`` is the time limit of a request.
+class SpanSender:
+    """Send what ``provider`` makes to ``endpoint``. ``seconds`` is the time limit of a request.
 
-    Headers and certificates come from the usual environment variables (``OTEL_EXPORTER_OTLP_HEADERS``, …). Raises
-    ``ReportError`` if the collector refuses the spans or cannot be reached, ``RunError`` if the log is damaged.
+    Headers, certificates and the default time limit come from the usual environment variables
+    (``OTEL_EXPORTER_OTLP_HEADERS``, ``OTEL_EXPORTER_OTLP_TIMEOUT``, …).
     """
-    exporter = OTLPSpanExporter(endpoint=endpoint, timeout=seconds)
-    batches = Batches(exporter)
-    provider = TracerProvider(
-        sampler=ALWAYS_ON,
-        resource=Resource.create({"service.name": "arbiter"}),
-        id_generator=NamedIds(),
-        shutdown_on_exit=False,
-    )
-    provider.add_span_processor(batches)
-    with _captured_warnings() as warnings:
-        try:
-            made = export_spans(run, provider)
-            batches.send()
-        except ReportError as error:
-            why = f": {warnings[0]}" if warnings else ""
-            raise ReportError(f"cannot send spans to {endpoint}: {error}{why}") from error
-        finally:
-            exporter.shutdown()
-    return made
+
+    def __init__(self, endpoint: str, seconds: float | None = None) -> None:
+        self._endpoint = without_user(endpoint)
+        self._exporter = OTLPSpanExporter(endpoint=endpoint, timeout=seconds)
+        self._batches = Batches(self._exporter)
+        self.provider = TracerProvider(
+            sampler=ALWAYS_ON,
+            resource=Resource.create({"service.name": "arbiter"}),
+            id_generator=NamedIds(),
+            shutdown_on_exit=False,
+        )
+        self.provider.add_span_processor(self._batches)
+
+    @contextmanager
+    def sending(self) -> Generator[None]:
+        """Send the spans that are made inside, the last of them at the end.
+
+        Raises ``ReportError`` if the collector refuses them or cannot be reached.
+        """
+        with _captured_warnings() as warnings:
+            try:
+                yield
+                self._batches.send()
+            except ReportError as error:
+                why = f": {warnings[0]}" if warnings else ""
+                raise ReportError(f"cannot send spans to {self._endpoint}: {error}{why}") from error
+
+    def close(self) -> None:
+        """Release the connection."""
+        self._exporter.shutdown()
+
+
+def without_user(endpoint: str) -> str:
+    """Return a URL without its user and password, for messages and logs."""
+    parts = urlsplit(endpoint)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def send_spans(run: Run, endpoint: str, *, texts: bool = False, seconds: float | None = None) -> int:
+    """Send the spans of ``run`` to ``endpoint`` and return their number. Arguments are as in ``SpanSender``.
+
+    With ``texts``, spans have the questions, steps and answers. Raises ``ReportError`` if the collector refuses the
+    spans or cannot be reached, or if the log lacks the texts; ``RunError`` if the log is damaged.
+    """
+    sender = SpanSender(endpoint, seconds)
+    try:
+        with sender.sending():
+            return export_spans(run, sender.provider, texts=texts)
+    finally:
+        sender.close()
 
 
 @contextmanager

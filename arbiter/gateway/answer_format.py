@@ -24,9 +24,6 @@ def schema_of(body: CommonBody) -> dict[str, Any] | None:
             raise _misplaced("response_format.json_schema", chosen.type)
         return ANY_OBJECT if chosen.type == "json_object" else chosen.json_schema and _named(chosen.json_schema)
     if isinstance(body, ResponseBody) and body.text is not None:
-        if body.text.verbosity is not None:
-            reason = "text.verbosity cannot be honoured: leave it out"
-            raise RequestError(reason, code="unsupported_parameter", param="text.verbosity")
         return body.text.format and _of_text(body.text.format)
     return None
 

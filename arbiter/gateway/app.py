@@ -20,6 +20,7 @@ from arbiter.gateway.cost_totals import Costs
 from arbiter.gateway.detokenizer import Detokenizer
 from arbiter.gateway.disconnect import GoneError
 from arbiter.gateway.error_responses import answer, refusal
+from arbiter.gateway.genai_metrics import GenAiMetrics
 from arbiter.gateway.host_middleware import HostMiddleware
 from arbiter.gateway.inprocess_client import open_client
 from arbiter.gateway.live_page import headers as page_headers
@@ -31,12 +32,15 @@ from arbiter.gateway.openapi import document
 from arbiter.gateway.prometheus import Metrics
 from arbiter.gateway.request_body import BodyReader
 from arbiter.gateway.responses import responses
+from arbiter.gateway.stream_metrics import StreamMetrics
 from arbiter.library.arbiter import Arbiter
 from arbiter.log.live import EventFolder
 from arbiter.protocols.errors import RequestError
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
+
+    from arbiter.gateway.live_spans import LiveSpans
 
 QUEUE = 1024
 """The default number of problems that may wait to enter the ring."""
@@ -82,6 +86,8 @@ class Gateway:
     ``hosts``. ``aliases`` are further names of models, with the operating points that they stand for, besides those
     of the configuration.
 
+    ``spans`` receives the events of all problems but the shadows; the caller closes it.
+
     ``largest`` limits the size of a body in bytes. A client that does not send its body within ``patience`` seconds, or
     reads nothing of its stream for as long, is disconnected.
 
@@ -101,6 +107,7 @@ class Gateway:
         queue: int = QUEUE,
         largest: int = LARGEST,
         patience: float = PATIENCE,
+        spans: "LiveSpans | None" = None,
     ) -> None:
         self.arbiter, self.names, self.patience = (
             arbiter,
@@ -111,8 +118,17 @@ class Gateway:
         self._admission = Admission(at_once + queue, at_once)
         self.costs = Costs(arbiter, self._admission)
         self._live_state, self._metrics = LiveState(arbiter), Metrics(arbiter)
-        self._metrics.add(self.costs)
-        self._folders: tuple[EventFolder, ...] = (self._live_state, self._metrics, self.costs.spending)
+        registry = self._metrics.registry
+        registry.register(self.costs)
+        self._folders: tuple[EventFolder | LiveSpans, ...] = (
+            self._live_state,
+            self._metrics,
+            GenAiMetrics(arbiter.config, registry),
+            self.costs.spending,
+        )
+        if spans is not None:
+            self._folders = (*self._folders, spans)
+            registry.register(spans)
         for folder in self._folders:
             arbiter.watch(self.costs.shadows.others(folder))
         self._bodies = BodyReader(largest, patience)
@@ -125,7 +141,7 @@ class Gateway:
             self._abandoned,
             patience,
             self.costs,
-            self._metrics.first_chunk,
+            StreamMetrics(registry, arbiter.config.serve.slo),
         )
         starlette = Starlette(
             routes=self._routes(),

@@ -49,6 +49,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "echo": (False,),
     "function_call": ("none", "auto"),
     "functions": (),
+    "include_obfuscation": (False,),
     "logit_bias": (),
     "max_tool_calls": (),
     "modalities": (["text"],),
@@ -85,26 +86,31 @@ def read(raw: bytes, kind: type[Body]) -> Body:
         raise RequestError("the body is nested too deeply", code="invalid_json") from error
     if body.stream_options is not None and not body.stream:
         raise RequestError("stream_options requires stream: true", code="invalid_value", param="stream_options")
-    if body.stream_options is not None and body.stream_options.include_obfuscation:
-        raise RequestError(
-            "stream_options.include_obfuscation cannot be honoured: leave it out",
-            code="unsupported_parameter",
-            param="stream_options.include_obfuscation",
-        )
-    for name, neutral in refused_fields(kind).items():
-        value = _filled(getattr(body, name))
-        if not _is_empty(value, name) and not any(_same(value, allowed) for allowed in neutral):
-            raise RequestError(
-                f"{name} cannot be honoured: leave it out{_allowed(neutral)}",
-                code="unsupported_parameter",
-                param=name,
-            )
+    _refuse(body)
     return body
 
 
 def refused_fields(kind: type[Any]) -> dict[str, tuple[Any, ...]]:
-    """Return the fields of a body that are accepted only with values without an effect, and these values."""
+    """Return the fields that are accepted only with values without an effect, and these values.
+
+    They are those of a body, or of an object within bodies.
+    """
     return {name: _NEUTRAL[name] for name in kind.__struct_fields__ if name in _NEUTRAL and _is_any(kind, name)}
+
+
+def _refuse(given: msgspec.Struct, path: str = "") -> None:
+    """Raise ``RequestError`` for a field of a body, or of an object at ``path`` in it, that cannot be honoured."""
+    for name, neutral in refused_fields(type(given)).items():
+        value = _filled(getattr(given, name))
+        if not _is_empty(value, name) and not any(_same(value, allowed) for allowed in neutral):
+            raise RequestError(
+                f"{path}{name} cannot be honoured: leave it out{_allowed(neutral)}",
+                code="unsupported_parameter",
+                param=f"{path}{name}",
+            )
+    for name in given.__struct_fields__:
+        if isinstance(inner := getattr(given, name), msgspec.Struct):
+            _refuse(inner, f"{path}{name}.")
 
 
 def empty_values(name: str) -> list[Any]:

@@ -16,6 +16,7 @@ from arbiter.gateway.error_responses import answer
 from arbiter.gateway.logprob_schemas import ChoiceLogprobs, choice_logprobs
 from arbiter.gateway.middleware import after
 from arbiter.gateway.reasoning import Thoughts
+from arbiter.gateway.reporting import reporter_of
 from arbiter.gateway.request_mapping import chat_tasks, number_of_answers
 from arbiter.gateway.response_schemas import (
     Finish,
@@ -25,9 +26,8 @@ from arbiter.gateway.response_schemas import (
     finish_of,
 )
 from arbiter.gateway.schemas import ChatBody
-from arbiter.gateway.spend_caps import at_cap, is_capped
+from arbiter.gateway.spend_caps import at_cap
 from arbiter.gateway.streaming import DONE, AnswerPart, AnswerStreams, EventStream, answer_streams, event, solutions_of
-from arbiter.gateway.verification_notes import verification_off
 from arbiter.protocols.messages import Task
 from arbiter.protocols.records import Solution
 
@@ -85,9 +85,9 @@ class ChunkChoice(msgspec.Struct, frozen=True):
 class ChatChunk(msgspec.Struct, frozen=True, omit_defaults=True):
     """A chunk of a streamed answer.
 
-    The first chunk of each choice has the role. One chunk follows per step or piece of a choice, and one for its end.
-    A step with the end of a thought has two, for the thought and for the rest. The last chunk has the usage if
-    requested. ``arbiter`` is about the chunk's choice.
+    The first chunk of each choice has the role. One chunk follows per step or piece that adds something to a choice,
+    and one for its end. A step with the end of a thought has two, for the thought and for the rest. The last chunk has
+    the usage if requested. ``arbiter`` is about the chunk's choice.
     """
 
     id: str
@@ -104,9 +104,7 @@ async def chat_completions(context: GatewayContext, request: Request, raw: bytes
     body = read(raw, ChatBody)
     context.admission.enter_rest(after(request), number_of_answers(context, 1, body.n))
     tasks = at_cap(context.arbiter, request, body, chat_tasks(context, body))
-    reporter = Reporter(
-        body.arbiter, context.costs.prices, is_capped(request), verification_off(context.arbiter.config, tasks[0])
-    )
+    reporter = reporter_of(context, request, body, tasks[0])
     thoughts = Thoughts(context, body, tasks[0])
     if body.stream:
         answers = await answer_streams(context, request, tasks, body.arbiter)
@@ -142,12 +140,12 @@ async def _chunks(
         yield chunk([ChunkChoice(Delta("assistant", ""), index=index)])
     async for index, reasoning, part in thoughts.parts(answers.parts()):
         logprobs = choice_logprobs(tasks[index], part.tokens) if part.tokens else None
-        adds_content = bool(part.text or (part.step and part.step.kept.calls))
+        adds_content, record = bool(part.text or (part.step and part.step.kept.calls)), reporter.step(part.step)
         if reasoning:
-            extra = None if adds_content else reporter.step(part.step)
+            extra = None if adds_content else record
             yield chunk([ChunkChoice(Delta(reasoning_content=reasoning), index=index)], arbiter=extra)
-        if adds_content or (part.step and not reasoning):
-            yield chunk([ChunkChoice(_delta(part), None, index, logprobs)], arbiter=reporter.step(part.step))
+        if adds_content or (record and not reasoning) or (logprobs and part.solution is None):
+            yield chunk([ChunkChoice(_delta(part), None, index, logprobs)], arbiter=record)
             logprobs = None
         if part.solution is not None:
             solutions.append(part.solution)
@@ -169,9 +167,8 @@ def _message(solution: Solution, thoughts: Thoughts) -> AnswerMessage:
 
 def _delta(part: AnswerPart) -> Delta:
     """Return what a step adds. Its calls are whole: a client that joins chunks gets them once."""
-    if part.step is None or not part.step.kept.calls:
-        return Delta(content=part.text)
-    return Delta(content=part.text or None, tool_calls=delta_calls(part.step.kept.calls))
+    calls = part.step.kept.calls if part.step is not None else ()
+    return Delta(content=part.text or None, tool_calls=delta_calls(calls) if calls else None)
 
 
 def _name(task: Task) -> str:

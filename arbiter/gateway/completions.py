@@ -15,6 +15,7 @@ from arbiter.gateway.error_responses import answer
 from arbiter.gateway.logprob_schemas import CompletionLogprobs, completion_logprobs
 from arbiter.gateway.middleware import after
 from arbiter.gateway.reasoning import Thoughts
+from arbiter.gateway.reporting import reporter_of
 from arbiter.gateway.request_mapping import completion_tasks, number_of_answers
 from arbiter.gateway.response_schemas import (
     Finish,
@@ -24,9 +25,8 @@ from arbiter.gateway.response_schemas import (
     finish_of,
 )
 from arbiter.gateway.schemas import CompletionBody
-from arbiter.gateway.spend_caps import at_cap, is_capped
+from arbiter.gateway.spend_caps import at_cap
 from arbiter.gateway.streaming import DONE, AnswerStreams, EventStream, answer_streams, event, solutions_of
-from arbiter.gateway.verification_notes import verification_off
 from arbiter.protocols.errors import RequestError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.records import Solution
@@ -62,9 +62,7 @@ async def completions(context: GatewayContext, request: Request, raw: bytes) -> 
     prompts = await _prompts(context.detokenizer, body)
     context.admission.enter_rest(after(request), number_of_answers(context, len(prompts), body.n))
     tasks = at_cap(context.arbiter, request, body, completion_tasks(context, body, prompts))
-    reporter = Reporter(
-        body.arbiter, context.costs.prices, is_capped(request), verification_off(context.arbiter.config, tasks[0])
-    )
+    reporter = reporter_of(context, request, body, tasks[0])
     thoughts = Thoughts(context, body, tasks[0])
     if body.stream:
         answers = await answer_streams(context, request, tasks, body.arbiter)
@@ -114,6 +112,8 @@ async def _chunks(
         if part.solution is not None:
             solutions.append(part.solution)
             ended, extra = finish_of(part.solution), reporter.ended(part.solution)
+        if not (part.text or part.tokens or ended or extra):
+            continue
         logprobs = completion_logprobs(tasks[index], part.tokens, offsets[index]) if part.tokens else None
         offsets[index] += sum(len(token.text) for token in part.tokens)
         choice = CompletionChoice(part.text, index, ended, logprobs, extra)

@@ -9,13 +9,17 @@ from arbiter.gateway.body_decoding import NESTED, empty_values, refused_fields
 from arbiter.gateway.chat import ChatChunk, ChatCompletion
 from arbiter.gateway.completions import Completion
 from arbiter.gateway.error_responses import ErrorShape
-from arbiter.gateway.responses import Response, ResponseEvent
-from arbiter.gateway.schemas import ChatBody, CompletionBody, ResponseBody
+from arbiter.gateway.response_bodies import Response, ResponseEvent
+from arbiter.gateway.schemas import ChatBody, ChatMessage, CompletionBody, ContentPart, InputItem, ResponseBody
 
 Json = dict[str, Any]
 
 _BODIES = (ChatBody, CompletionBody, ResponseBody)
-_LOOSE = ("ChatMessage", "InputItem", "ContentPart")  # the further fields of an earlier answer are not read
+_LOOSE: tuple[type[Any], ...] = (
+    ChatMessage,
+    InputItem,
+    ContentPart,
+)  # the further fields of an earlier answer are not read
 _NOTHING: Json = {"enum": empty_values("unknown")}
 _TEMPLATE = "#/components/schemas/{name}"
 _REFUSALS = {
@@ -38,18 +42,17 @@ def document(version: str) -> Json:
     """Return the OpenAPI 3.1 document of the endpoint; ``version`` is Arbiter's version."""
     models = (*_BODIES, ChatCompletion, ChatChunk, Completion, Response, ResponseEvent, ErrorShape)
     _, schemas = msgspec.json.schema_components(models, ref_template=_TEMPLATE)
-    for body in _BODIES:
-        properties = schemas[body.__name__]["properties"]
-        for name, neutral in refused_fields(body).items():
+    objects = {*NESTED.values()} - {*_LOOSE}
+    for kind in (*_BODIES, *objects):
+        properties = schemas[kind.__name__]["properties"]
+        for name, neutral in refused_fields(kind).items():
             properties[name] = {
                 "enum": [*empty_values(name), *neutral],
                 "description": "Not supported: only values without an effect are accepted.",
             }
-        schemas[body.__name__]["additionalProperties"] = _NOTHING
-    for name in {kind.__name__ for kind in NESTED.values()}.difference(_LOOSE):
-        schemas[name]["additionalProperties"] = _NOTHING
-    for name in _LOOSE:
-        del schemas[name]["additionalProperties"]
+        schemas[kind.__name__]["additionalProperties"] = _NOTHING
+    for kind in _LOOSE:
+        del schemas[kind.__name__]["additionalProperties"]
     return {
         "openapi": "3.1.0",
         "info": {

@@ -15,12 +15,9 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from arbiter.actors.policies import PolicyBase
-from arbiter.config.serve_tables import StreamUnit
 from arbiter.library.arbiter import Arbiter
 from arbiter.log.live import EventFolder, LiveProblem, is_ahead, model_of
 from arbiter.protocols import events
-from arbiter.protocols.messages import Task
 from arbiter.protocols.records import StepRecord
 
 RECENT = 200
@@ -50,9 +47,10 @@ class Metrics(EventFolder):
         """Return the current metrics in Prometheus' text format, and their content type."""
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
-    def add(self, collector: Collector) -> None:
-        """Add the metrics of ``collector``."""
-        self._registry.register(collector)
+    @property
+    def registry(self) -> CollectorRegistry:
+        """The registry, for further metrics."""
+        return self._registry
 
     def started(self, live: LiveProblem) -> None:
         self._started.inc()
@@ -98,11 +96,6 @@ class Metrics(EventFolder):
         if end is not None:
             self._problem_seconds.observe(end.seconds)
 
-    def first_chunk(self, task: Task, stream: StreamUnit, seconds: float) -> None:
-        """Observe the time until the first text of a streamed answer."""
-        run_type = type(task.policy).__struct_config__.tag if isinstance(task.policy, PolicyBase) else None
-        self._first_chunk_seconds(run_type or "other", stream).observe(seconds)
-
     def _make_counters(self, registry: CollectorRegistry) -> None:
         """Make the counters. Counters with labels are cached: the library's look-up takes longer than counting."""
 
@@ -143,8 +136,6 @@ class Metrics(EventFolder):
         self._step_seconds = histogram("step", "Seconds from the request for a step to the decision")
         requests = histogram("request", "Seconds of answered requests, including retries", "model")
         self._request_seconds: Callable[..., Histogram] = cache(requests.labels)
-        first = histogram("first_chunk", "Seconds from a request to the first text of its stream", "run_type", "stream")
-        self._first_chunk_seconds: Callable[..., Histogram] = cache(first.labels)
 
 
 class _Gauges(Collector):

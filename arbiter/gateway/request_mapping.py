@@ -30,6 +30,7 @@ from arbiter.library.arbiter import Arbiter
 from arbiter.library.questions import Overrides, Question
 from arbiter.protocols.errors import ClosedError, ConfigError, DataError, RequestError
 from arbiter.protocols.messages import Task
+from arbiter.protocols.records import PENALTIES
 from arbiter.protocols.tools import Effort
 
 _NONE = Extras()
@@ -127,8 +128,7 @@ def _overrides(
         "max_steps": _narrower(limits.max_steps, extras.max_steps),
         "step_tokens": _narrower(limits.step_tokens, extras.step_tokens),
         "deadline": _narrower(limits.deadline, extras.deadline),
-        "presence_penalty": getattr(body, "presence_penalty", None),
-        "frequency_penalty": getattr(body, "frequency_penalty", None),
+        **{name: getattr(body, name, None) for name in PENALTIES},
         "top_logprobs": requested_logprobs(body),
         "stop": (stop,) if isinstance(stop, str) else stop,
         "tags": _tags(body, extras),

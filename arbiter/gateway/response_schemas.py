@@ -96,6 +96,7 @@ class TextSoFar:
 
     def __init__(self, separator: str, stop: Iterable[str]) -> None:
         self._separator = separator
+        self._between = separator  # and what the last token of the step before adds after it
         self._stop = tuple(stop)
         self._text = ""
         self._sent = 0
@@ -115,6 +116,7 @@ class TextSoFar:
         self._written = 0
         text = self._add(content[written:], begins=not written)
         self._steps += 1
+        self._between = self._separator + step.kept.overrun
         return text
 
     def end(self, solution: Solution) -> str:
@@ -123,7 +125,7 @@ class TextSoFar:
         return self._send(len(self._text))
 
     def _add(self, text: str, *, begins: bool) -> str:
-        self._text += self._separator + text if begins and self._steps else text
+        self._text += self._between + text if begins and self._steps else text
         found = [at for at in map(self._text.find, self._stop) if at >= 0]
         return self._send(min(found) if found else len(settled(self._text, self._stop)))
 

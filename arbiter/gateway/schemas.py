@@ -48,7 +48,7 @@ class StreamOptions(RequestBody, frozen=True, kw_only=True):
     """Options of a stream: with ``include_usage``, its last chunk has the tokens."""
 
     include_usage: bool | None = None
-    include_obfuscation: bool | None = None
+    include_obfuscation: Any = None
 
 
 class ContentPart(RequestBody, frozen=True, kw_only=True):

@@ -21,9 +21,11 @@ from arbiter.gateway.schemas import Extras
 from arbiter.gateway.sent_tokens import SentTokens
 from arbiter.gateway.spend_caps import is_capped
 from arbiter.library.streams import Pieces, Steps
+from arbiter.log.stream_times import StreamTimes
 from arbiter.protocols.errors import ClosedError, RequestError
 from arbiter.protocols.messages import Task
 from arbiter.protocols.records import AnswerToken, Solution, StepPiece, StepRecord
+from arbiter.structured.thoughts import AnswerDivider
 
 PING_SECONDS = 15
 """The time in seconds between two comments, which keep the connection open during a long step."""
@@ -40,11 +42,6 @@ class AnswerPart(msgspec.Struct, frozen=True):
     solution: Solution | None = None
     tokens: tuple[AnswerToken, ...] = ()
 
-    @property
-    def is_seen(self) -> bool:
-        """Whether a client sees it as a part of the answer: its text, its calls or its end."""
-        return bool(self.text or self.solution or (self.step and self.step.kept.calls))
-
 
 class AnswerStream:
     """The parts of one problem's text, each as soon as it is final. The problem is cancelled if its request ends.
@@ -56,7 +53,8 @@ class AnswerStream:
         self._context = context
         self._task = task
         self._unit: StreamUnit | None = unit
-        self._started: float | None = None  # until there is a text
+        self._times = StreamTimes(AnswerDivider(context.arbiter.thought_opening(task) == "prompt"))
+        self._started = 0.0
         self._steps: Steps | Pieces = (context.arbiter.pieces if unit == "tokens" else context.arbiter.steps)(task)
         self._text = TextSoFar(task.separator, task.stop)
         self._tokens = SentTokens()
@@ -119,10 +117,21 @@ class AnswerStream:
         part = await self._taken()
         while not (part.text or part.step or part.solution):
             part = await self._taken()
-        if self._unit and self._started is not None and part.is_seen:
-            self._context.first_chunk(self._task, self._unit, anyio.current_time() - self._started)
-            self._started = None
+        if self._unit:
+            self._note(part, self._unit)
         return part
+
+    def _note(self, part: AnswerPart, unit: StreamUnit) -> None:
+        """Note when a part of a stream is ready."""
+        metrics, times, solution = self._context.stream_metrics, self._times, part.solution
+        has_begun, has_calls = times.first is not None, bool(part.step and part.step.kept.calls)
+        now = anyio.current_time() - self._started
+        times.add(part.text, now, has_calls=has_calls, has_ended=solution is not None)
+        if times.first is not None and not has_begun:
+            metrics.begun(self._task, unit, times.first)
+        if solution is not None:
+            tokens = sum(step.kept.usage.completion_tokens for step in solution.steps)
+            metrics.ended(self._task, unit, times, tokens)
 
     async def _taken(self) -> AnswerPart:
         try:
@@ -134,7 +143,12 @@ class AnswerStream:
         if step is not None:
             text = self._text.add(step)
             return AnswerPart(text, step, tokens=self._tokens.add(step, text))
-        solution = check(self._steps.solution)
+        try:
+            solution = check(self._steps.solution)
+        except RequestError:
+            if self._unit:
+                self._context.stream_metrics.failed()
+            raise
         text = self._text.end(solution)
         return AnswerPart(text, None, solution, self._tokens.end(text))
 

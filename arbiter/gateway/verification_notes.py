@@ -2,8 +2,7 @@
 
 from arbiter.config.config import Config
 from arbiter.protocols.messages import Task
-
-_PENALTIES = ("presence_penalty", "frequency_penalty")
+from arbiter.protocols.records import PENALTIES
 
 
 def verification_off(config: Config, task: Task) -> tuple[str, ...]:
@@ -12,5 +11,5 @@ def verification_off(config: Config, task: Task) -> tuple[str, ...]:
     replaces = policy.decides and tuple(policy.proposers) == ("draft",)
     if config.verify == "off" or sampling.temperature > 0 or not replaces:
         return ()
-    penalties = [name for name in _PENALTIES if getattr(sampling, name)]
+    penalties = [name for name in PENALTIES if getattr(sampling, name)]
     return (*penalties, *(() if task.top_logprobs is None else ("logprobs",)))

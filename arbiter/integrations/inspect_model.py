@@ -18,22 +18,23 @@ from inspect_ai.model import (
     ModelAPI,
     ModelOutput,
     ModelUsage,
+    StopReason,
 )
 from inspect_ai.tool import ToolChoice, ToolInfo
 from rich.markup import escape
 
 from arbiter.config.config import Config, load_config
 from arbiter.config.run_tables import RunType
-from arbiter.data.conversation import Message
 from arbiter.exports.eval_usage import usage_of
 from arbiter.gateway.logprob_schemas import output_tokens
-from arbiter.gateway.response_schemas import Reporter, finish_of
+from arbiter.gateway.response_schemas import Finish, Reporter, finish_of
 from arbiter.gateway.response_schemas import usage_of as usage_by_model
 from arbiter.gateway.schemas import Extras
 from arbiter.integrations.arbiter_cache import SharedArbiter
+from arbiter.integrations.inspect_tools import calls_in, offered, question_of
 from arbiter.library.arbiter import Arbiter
 from arbiter.library.questions import Overrides
-from arbiter.protocols.errors import ConfigError, DataError, ProblemError
+from arbiter.protocols.errors import ConfigError, ProblemError
 from arbiter.protocols.records import Solution
 from arbiter.runs.costs import prices_of
 
@@ -63,7 +64,9 @@ _ELSEWHERE = {
     "system_message",
     "timeout",
 }
-"""Options that inspect_ai handles itself, and options for tools and streams, which are not supported."""
+"""Options that inspect_ai handles itself, those for streams, which are not supported, and one of tools."""
+
+_STOP_REASONS: dict[Finish, StopReason] = {"stop": "stop", "length": "max_tokens", "tool_calls": "tool_calls"}
 
 _NEUTRAL: dict[str, object] = {
     "batch": False,
@@ -118,14 +121,12 @@ class ArbiterAPI(ModelAPI):
     ) -> ModelOutput:
         """Solve the conversation ``input`` and return the answer.
 
-        Raises ``ConfigError`` if an option cannot be honoured, ``DataError`` if there is no question, and
-        ``ProblemError`` if the problem fails. Also raises the errors of opening an ``Arbiter``.
+        Raises ``ConfigError`` if an option cannot be honoured or a model cannot call tools, ``DataError`` if there is
+        no question, and ``ProblemError`` if the problem fails. Also raises the errors of opening an ``Arbiter``.
         """
-        if tools:
-            named = ", ".join(str(tool.name) for tool in tools)
-            raise ConfigError(f"tools cannot be honoured by arbiter/{self.model_name}: leave out {named}")
         overrides = _overrides(config, self._config)
-        question = [_message(index, message) for index, message in enumerate(input)]
+        overrides.update(offered(tools, tool_choice, config.parallel_tool_calls))
+        question = question_of(input)
         arbiter = await self._shared.arbiter()
         solution = await arbiter.solve(question, **overrides)
         if solution.error is not None:
@@ -143,7 +144,9 @@ class ArbiterAPI(ModelAPI):
 
     def _output(self, solution: Solution, overrides: Overrides) -> ModelOutput:
         name = f"arbiter/{self.model_name}"
-        message = ChatMessageAssistant(content=solution.text, model=name, source="generate")
+        message = ChatMessageAssistant(
+            content=solution.text, model=name, source="generate", tool_calls=calls_in(solution)
+        )
         details = msgspec.to_builtins(self._reporter.whole(solution))
         details["usage"] = msgspec.to_builtins(usage_by_model([solution]).arbiter)
         details["seed"] = overrides.get("seed", self._config.seed)
@@ -152,7 +155,7 @@ class ArbiterAPI(ModelAPI):
             choices=[
                 ChatCompletionChoice(
                     message=message,
-                    stop_reason="stop" if finish_of(solution) == "stop" else "max_tokens",
+                    stop_reason=_STOP_REASONS[finish_of(solution)],
                     logprobs=_logprobs(solution),
                 )
             ],
@@ -205,14 +208,3 @@ def _logprobs(solution: Solution) -> Logprobs | None:
     if solution.tokens is None:
         return None
     return Logprobs.model_validate({"content": msgspec.to_builtins(output_tokens(solution.tokens))})
-
-
-def _message(index: int, message: ChatMessage) -> Message:
-    """Return the message with its role and text. Raises ``DataError`` if it contains more than text."""
-    content = message.content
-    parts = [] if isinstance(content, str) else [part.type for part in content if part.type != "text"]
-    if message.role == "tool" or getattr(message, "tool_calls", None):
-        parts.append("tool call")
-    if parts:
-        raise DataError(f"message {index}: arbiter only reads text, but the message has content of the type {parts[0]}")
-    return {"role": message.role, "content": message.text}

@@ -141,6 +141,7 @@ class Arbiter:
                     verify=config.verify,
                     salvage=config.salvage,
                     factories=self._factories,
+                    block=config.block,
                 )
             )
             self._opened = Opened(models, form, ring, tasks, config.limits.problems)
@@ -353,9 +354,8 @@ class Arbiter:
         opened = self._open()
         async with opened.admission.entered():
             solution = await opened.ring.solve(task, watch, listen)
-        opening, rules = opened.models.thought_opening(task), task.transcript.rules
-        usual = opened.form.in_thought and (rules is None or rules.effort is None)
-        form = opened.form._replace(in_thought=opening == "prompt" or usual)
+        opening = opened.models.thought_opening(task)
+        form = opened.form._replace(in_thought=opening == "prompt")
         return with_answer(with_reasoning(solution, opening), question, self._grader, form)
 
     def _steps(self, question: Question | None, task: Task) -> Steps:

@@ -15,11 +15,12 @@ from arbiter.config.config import Config
 from arbiter.library.arbiter import Arbiter
 from arbiter.library.batch_map import END
 from arbiter.library.questions import Overrides, Question
-from arbiter.library.streams import Solutions
+from arbiter.library.streams import Solutions, SolutionStream, Stream
 from arbiter.protocols.errors import ClosedError
-from arbiter.protocols.records import Solution
+from arbiter.protocols.records import Solution, StepPiece, StepRecord
 
 Answer = TypeVar("Answer")
+Item = TypeVar("Item")
 
 
 class BlockingArbiter:
@@ -61,6 +62,27 @@ class BlockingArbiter:
         """Solve one question and return its solution. Raises as ``Arbiter.solve``."""
         return self._call(partial(self._arbiter.solve, question, **overrides))
 
+    def stream(self, question: Question, **overrides: Unpack[Overrides]) -> "BlockingStream[StepRecord]":
+        """Solve one question and iterate over its steps, each as soon as it is kept. Raises as ``Arbiter.stream``."""
+
+        async def begin() -> SolutionStream[StepRecord]:
+            return self._arbiter.stream(question, **overrides)
+
+        return BlockingStream(self._call(begin), self._next)
+
+    def stream_pieces(
+        self, question: Question, **overrides: Unpack[Overrides]
+    ) -> "BlockingStream[StepPiece | StepRecord]":
+        """Solve one question and iterate over its steps, and over their texts as they are written.
+
+        Which steps have pieces, and what is raised, is as with ``Arbiter.stream_pieces``.
+        """
+
+        async def begin() -> SolutionStream[StepPiece | StepRecord]:
+            return self._arbiter.stream_pieces(question, **overrides)
+
+        return BlockingStream(self._call(begin), self._next)
+
     def map(
         self, questions: Iterable[Question], *, concurrency: int | None = None, **overrides: Unpack[Overrides]
     ) -> Iterator[Solution]:
@@ -79,14 +101,19 @@ class BlockingArbiter:
         return self._each(self._call(begin))
 
     def _each(self, solutions: Solutions) -> Iterator[Solution]:
-        async def next_solution() -> Solution | None:
-            return await anext(solutions, None)
-
         try:
-            while (solution := self._call(next_solution)) is not None:
+            while (solution := self._next(solutions)) is not None:
                 yield solution
         finally:
             solutions.release()
+
+    def _next(self, stream: Stream[Item]) -> Item | None:
+        """Return the next item of a stream; None at its end."""
+
+        async def next_item() -> Item | None:
+            return await anext(stream, None)
+
+        return self._call(next_item)
 
     def _call(self, work: Callable[[], Awaitable[Answer]]) -> Answer:
         """Run ``work`` on the event loop and return its result. An interruption cancels it. Raises ``ClosedError``."""
@@ -105,6 +132,41 @@ class BlockingArbiter:
             with suppress(RuntimeError):  # the portal is closed, and so is the call
                 portal.start_task_soon(call.cancel)
             raise
+
+
+class BlockingStream(Iterator[Item]):
+    """Iterates over what is known of one problem before its end. Then ``solution`` is set::
+
+        with arbiter.stream("Compute (12+30)*7.") as steps:
+            for step in steps:
+                print(step.kept.text)
+        print(steps.solution.finish_reason)
+
+    Leaving the block cancels the problem and its requests, unless it has ended. So does dropping the iterator.
+    """
+
+    def __init__(self, stream: SolutionStream[Item], take: Callable[[SolutionStream[Item]], Item | None]) -> None:
+        self._stream = stream
+        self._take = take
+
+    def __next__(self) -> Item:
+        item = self._take(self._stream)
+        if item is None:
+            raise StopIteration
+        return item
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stream.release()
+
+    @property
+    def solution(self) -> Solution:
+        """The solution of the problem. Raises ``ClosedError`` if the problem has not ended or was cancelled."""
+        return self._stream.solution
 
 
 class _Call(Generic[Answer]):

@@ -3,7 +3,7 @@
 import msgspec
 
 from arbiter.protocols.model_traits import ThoughtOpening
-from arbiter.protocols.records import Solution
+from arbiter.protocols.records import Solution, joined_steps
 from arbiter.structured.thoughts import DividedAnswer, divided_answer, text_after_first_thought
 
 
@@ -31,12 +31,11 @@ def reasoning_tokens(solution: Solution, opening: ThoughtOpening | None) -> int:
 
     The step with the end of the thought counts only if nothing follows in it, since its tokens cannot be told apart.
     """
-    texts = [step.kept.content for step in solution.steps]
-    whole, position, tokens = solution.separator.join(texts), 0, 0
+    whole, position, tokens = joined_steps([step.kept for step in solution.steps], solution.separator), 0, 0
     after = whole if opening is None else text_after_first_thought(whole, opening == "prompt")
     end = len(whole) - len(after or "")
-    for step, text in zip(solution.steps, texts, strict=True):
-        if end and position + len(text.rstrip()) <= end and not step.kept.calls:
-            tokens += step.kept.usage.completion_tokens
-        position += len(text) + len(solution.separator)
+    for kept in (step.kept for step in solution.steps):
+        if end and position + len(kept.content.rstrip()) <= end and not kept.calls:
+            tokens += kept.usage.completion_tokens
+        position += len(kept.content) + len(solution.separator) + len(kept.overrun)
     return tokens

@@ -74,6 +74,9 @@ def decision(
         case "confidence" if record.draft is not None and record.draft.confidence is not None:
             sign = "≥" if record.verdict == "keep_draft" else "<"
             reason += f": confidence = {record.draft.confidence:.4g} {sign} {limit}"
+        case "glimpse" if record.glimpse is not None:
+            sign = "≥" if record.verdict == "keep_draft" else "<"
+            reason += f": confidence in the first token = {record.glimpse.confidence:.4g} {sign} {limit}"
         case "oracle" | "generate" if draft is not None and target is not None:
             reason += f": Δ = {target:.4g} - {draft:.4g} = {target - draft:.4g}"
             reason += f" {'>' if record.verdict == 'keep_target' else '≤'} {limit or 0}"

@@ -5,12 +5,15 @@ from typing import Any, assert_never
 
 import msgspec
 
+from arbiter.actors.beliefs import BeliefConfidence, BeliefEscalation, BeliefReward
 from arbiter.actors.pacing import PacedConfidence, PacedEscalation, PacedJudge, PacedReward, PacedRouter
 from arbiter.actors.triggers import TriggeredEscalation
 from arbiter.protocols.policy import Evidence
 from arbiter.protocols.records import StepRecord
 
-HistoryPolicy = TriggeredEscalation | PacedConfidence | PacedRouter | PacedReward | PacedJudge
+HistoryPolicy = (
+    TriggeredEscalation | PacedConfidence | PacedRouter | PacedReward | PacedJudge | BeliefConfidence | BeliefReward
+)
 
 
 def history_policy(recorded: Mapping[str, Any]) -> HistoryPolicy | None:
@@ -37,7 +40,14 @@ def reason_by_history(policy: HistoryPolicy, history: Sequence[StepRecord], reco
         return ""
     if isinstance(policy, TriggeredEscalation):
         return f": {_trigger(policy, evidence, risk)}"
+    if isinstance(policy, BeliefEscalation):
+        return f": {_belief(policy, evidence, risk)}"
     return f": {_pace(policy, evidence, risk)}"
+
+
+def _belief(policy: BeliefEscalation, evidence: Evidence, gain: float) -> str:
+    belief, sign = policy.belief(evidence.history), ">" if gain > policy.threshold else "≤"
+    return f"gain = {gain:.4g} {sign} τ = {policy.threshold:g} (belief before it = {belief:.4g})"
 
 
 def _trigger(policy: TriggeredEscalation, evidence: Evidence, confidence: float) -> str:

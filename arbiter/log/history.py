@@ -1,6 +1,7 @@
 """Rebuild one problem from the log: its messages, its requests, and the solution that results from them."""
 
 from collections.abc import Iterable, Iterator
+from copy import copy
 
 import msgspec
 
@@ -39,6 +40,22 @@ class CallHistory:
     def is_ahead(self) -> bool:
         """Whether the request is a draft written ahead, begun before its step was requested."""
         return self.parsed.is_ahead
+
+    @property
+    def is_extra(self) -> bool:
+        """Whether a replay, which requests each draft and each score in its turn, does not make the request."""
+        return self.parsed.is_ahead or self.parsed.is_block
+
+    def part(self, index: int) -> "CallHistory":
+        """Return the same request as if it had returned only the step or the score number ``index``."""
+        outcome = self.outcome
+        if self.ended is None or not isinstance(outcome, events.CallGenerated | events.CallScored):
+            return self
+        if not outcome.following:
+            return self
+        part = copy(self)
+        part.ended = msgspec.structs.replace(self.ended, payload=outcome.at(index))
+        return part
 
     @property
     def outcome(self) -> events.Outcome | None:
@@ -80,7 +97,7 @@ class ProblemHistory:
         match event.payload:
             case events.CallStarted():
                 self.calls[event.id] = CallHistory(event.id, event)
-            case events.Predrafted():
+            case events.Predrafted() | events.Prescored():
                 self.reused[event.id] = event
             case events.CallGenerated() | events.CallScored() | events.CallFailed() | events.CallCancelled():
                 call = self._call(event)
@@ -154,23 +171,39 @@ class ProblemHistory:
         return {
             step: payload.threshold
             for step, payload in payloads
-            if isinstance(payload, events.StepAcceptedEvent | events.EscalateStepEvent)
+            if isinstance(payload, events.StepAcceptedEvent | events.EscalateStepEvent | events.DraftStepEvent)
             and payload.threshold is not None
         }
 
     def answers(self) -> dict[str, CallHistory]:
-        """Return all requests by id. A used draft written ahead also has the id of the draft that it replaced."""
-        drafts = {name: self.calls.get(_written_as(event)) for name, event in self.reused.items()}
-        return {**self.calls, **{name: call for name, call in drafts.items() if call is not None}}
+        """Return all requests by id.
+
+        A used draft written ahead, or in a block, also has the id of the request that it replaced. So does a score.
+        """
+        used: dict[str, CallHistory] = {}
+        for name, event in self.reused.items():
+            payload = event.payload
+            if isinstance(payload, events.Predrafted | events.Prescored) and payload.call in self.calls:
+                used[name] = self.calls[payload.call].part(payload.index)
+        return {**self.calls, **used}
 
     def lookahead(self) -> LookaheadStats:
         """Return the statistics of drafting ahead."""
+        used = {(one.call, one.index) for one in self._predrafted()}
         ahead = [call for call in self.calls.values() if call.is_ahead]
-        used = {_written_as(event) for event in self.reused.values()}
-        wasted = (call.outcome for call in ahead if call.id not in used)
-        tokens = sum(outcome.usage.completion_tokens for outcome in wasted if isinstance(outcome, events.CallGenerated))
-        stale = [isinstance(event.payload, events.Predrafted) and event.payload.stale for event in self.reused.values()]
-        return LookaheadStats(len(ahead), hits=stale.count(False), wasted_tokens=tokens, salvaged=stale.count(True))
+        written = {(call.id, 0): outcome.usage for call, outcome in _generated(ahead)}
+        block = {
+            (call.id, index): step.usage
+            for call, outcome in _generated(self.calls.values())
+            for index, step in enumerate(outcome.following, 1)
+        }
+        tokens = sum(usage.completion_tokens for name, usage in {**written, **block}.items() if name not in used)
+        stale = [one.stale for one in self._predrafted()]
+        started = len(ahead) + len(block)
+        return LookaheadStats(started, hits=stale.count(False), wasted_tokens=tokens, salvaged=stale.count(True))
+
+    def _predrafted(self) -> list[events.Predrafted]:
+        return [event.payload for event in self.reused.values() if isinstance(event.payload, events.Predrafted)]
 
     def request_counts(self) -> dict[Model, RequestCounts]:
         """Return the requests by model. A request without an outcome counts as cancelled."""
@@ -221,9 +254,11 @@ def _request_counts(call: CallHistory) -> RequestCounts:
             return RequestCounts(requests=1, cancelled=1)
 
 
-def _written_as(event: Event) -> str:
-    """Return the id of the request that wrote the draft ahead."""
-    return event.payload.call if isinstance(event.payload, events.Predrafted) else event.id
+def _generated(calls: Iterable[CallHistory]) -> Iterator[tuple[CallHistory, events.CallGenerated]]:
+    """Yield the requests that wrote a step, with their outcomes."""
+    for call in calls:
+        if isinstance(call.outcome, events.CallGenerated):
+            yield call, call.outcome
 
 
 def histories(log: Iterable[Event]) -> Iterator[ProblemHistory]:

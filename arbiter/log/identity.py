@@ -18,6 +18,7 @@ from arbiter.data.known_sets import grader_of, has_whole_blocks
 from arbiter.grading.found_graders import reads_row
 from arbiter.log.run import SHARED
 from arbiter.protocols.errors import RunError
+from arbiter.protocols.records import PENALTIES
 
 OPERATIONAL = (
     "adaptive",
@@ -27,6 +28,7 @@ OPERATIONAL = (
     "data.sandbox.python",
     "data.sandbox.workers",
     "limits.problems",
+    "block",
     "lookahead",
     "log.level",
     "log.sync",
@@ -49,6 +51,7 @@ OPERATIONAL = (
     "models.*.server.memory_fraction",
     "models.*.server.python",
     "models.*.server.replicas",
+    "models.*.server.sessions",
     "models.*.server.tensor_parallel",
     "models.*.timeout",
     "models.*.url",
@@ -63,6 +66,10 @@ OPERATIONAL = (
     "serve.choices",
     "serve.reasoning",
     "serve.shadow",
+    "serve.slo.first_output_token",
+    "serve.slo.first_token",
+    "serve.slo.inter_token",
+    "serve.slo.latency",
     "serve.stream",
     "verify",
 )
@@ -83,8 +90,8 @@ _LATER = (
 )
 """Keys that logs of earlier versions lack. They are left out while unset, so that those runs can be resumed."""
 
-_LATER_NUMBERS = ("sampling.frequency_penalty", "sampling.presence_penalty")
-"""As ``_LATER``, of numbers: left out while they are 0."""
+_LATER_ZEROS = (*(f"sampling.{name}" for name in PENALTIES), "token_exact")
+"""As ``_LATER``, of numbers and switches: left out while they are 0 or off."""
 
 _GRADER, _USUAL_GRADER = "data.grader", "math"
 _USUAL_GRADERS = [
@@ -204,7 +211,7 @@ def _matches(key: str, patterns: Sequence[str]) -> bool:
 
 def _is_later(key: str, value: object) -> bool:
     """Return whether logs of earlier versions lack the key, which is unset."""
-    return (value in (None, (), []) and _matches(key, _LATER)) or (value == 0 and key in _LATER_NUMBERS)
+    return (value in (None, (), []) and _matches(key, _LATER)) or (value == 0 and key in _LATER_ZEROS)
 
 
 def _is_of_config(key: str) -> bool:

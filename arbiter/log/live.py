@@ -144,8 +144,13 @@ class EventFolder:
         if chosen is not None:
             self.kept(live, *chosen)
 
+    def _glimpse(self, live: LiveProblem, event: Event, payload: events.GlimpseStepEvent) -> None:
+        self._keep(live, live.ask(event))
+        live.doing = "waiting for the first token"
+
     def _draft(self, live: LiveProblem, event: Event, payload: events.DraftStepEvent) -> None:
         self._keep(live, live.ask(event))
+        live.threshold = live.threshold if payload.threshold is None else payload.threshold
         live.doing = "waiting for the draft"
 
     def _escalate(self, live: LiveProblem, event: Event, payload: events.EscalateStepEvent) -> None:
@@ -181,6 +186,7 @@ class EventFolder:
         self.reused()
 
     _HANDLERS: ClassVar[dict[type[events.AnyPayload], Callable[["EventFolder", LiveProblem, Event, Any], None]]] = {
+        events.GlimpseStepEvent: _glimpse,
         events.DraftStepEvent: _draft,
         events.EscalateStepEvent: _escalate,
         events.StepAcceptedEvent: _accept,

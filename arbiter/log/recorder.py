@@ -37,6 +37,8 @@ Watch = Callable[[Event], None]
 
 _CARRIED = frozenset(
     {
+        events.GlimpseStepEvent,
+        events.StepGlimpsedEvent,
         events.DraftStepEvent,
         events.EscalateStepEvent,
         events.StepDraftedEvent,

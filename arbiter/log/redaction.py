@@ -11,6 +11,7 @@ from arbiter.protocols.records import Judgement, Solution, Step, Turn
 from arbiter.protocols.tools import AnswerRules, ToolCall
 
 _NOT_DECISIONS = (
+    events.StepGlimpsedEvent,
     events.DraftStepEvent,
     events.StepScoredEvent,
     events.AuditStepEvent,
@@ -41,6 +42,8 @@ def without_text(solution: Solution) -> Solution:
                     calls=_hidden_calls(one.calls, bool(one.valid)),
                     violation=_hidden(one.violation),
                     tokens=None,
+                    token_ids=(),
+                    overrun="",
                 )
                 for one in step.candidates
             ),
@@ -49,6 +52,16 @@ def without_text(solution: Solution) -> Solution:
     )
     error = solution.error and _kinds(solution.error)
     return replace(solution, question=redacted(solution.question), steps=steps, error=error)
+
+
+def without_token_ids(solution: Solution) -> Solution:
+    """Return ``solution`` without the numbers of its tokens, which only the log has."""
+    replace = msgspec.structs.replace
+    steps = tuple(
+        replace(step, candidates=tuple(replace(one, token_ids=()) for one in step.candidates))
+        for step in solution.steps
+    )
+    return replace(solution, steps=steps)
 
 
 def judgement_without_text(judgement: Judgement) -> Judgement:
@@ -94,7 +107,18 @@ def _without_text(payload: events.AnyPayload) -> events.AnyPayload:
         case events.CallGenerated(text=text, calls=calls, valid=valid, violation=violation):
             hidden_calls = _hidden_calls(calls, bool(valid))
             # a digest of so short a text as that of a token would be no secret
-            return replace(payload, text=redacted(text), calls=hidden_calls, violation=_hidden(violation), tokens=None)
+            return replace(
+                payload,
+                text=redacted(text),
+                calls=hidden_calls,
+                violation=_hidden(violation),
+                tokens=None,
+                token_ids=(),
+                overrun="",
+                following=tuple(
+                    replace(step, text=redacted(step.text), token_ids=(), overrun="") for step in payload.following
+                ),
+            )
         case events.Graded(judgement=judgement):
             hidden_judgement = judgement and judgement_without_text(judgement)
             return replace(payload, answer=None, reason=None, reference=None, judgement=hidden_judgement)

@@ -10,17 +10,15 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, Self
-
-import msgspec
+from typing import Literal, Self
 
 from arbiter.log.history import Key, ProblemHistory, histories
+from arbiter.log.latest_starts import latest_problems
 from arbiter.log.reader import log_path
 from arbiter.log.segmented_log import EventLog, open_log
-from arbiter.log.timing import seconds_waited, step_times
+from arbiter.log.table_rows import Row, call_rows, event_row, problem_row, step_rows
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import Event, Graded, RunStarted
-from arbiter.protocols.records import StepRecord
 
 SHARED = {"answers": "shared by arbiter sweep"}
 """An extra entry in the identity of a run whose answers may come from other runs (``docs/how-to/sweep.md``).
@@ -118,103 +116,31 @@ class Run:
         """Return the last grade of each graded problem."""
         return grades_in(self.events())
 
-    def table(self, of: Table) -> Iterator[dict[str, Any]]:
+    def latest_problems(self) -> Iterator[tuple[ProblemHistory, Graded | None]]:
+        """Yield each problem, or each of its samples, once with its last grade: as it was started last.
+
+        ``problems`` yields a problem that failed and was solved again twice."""
+        return latest_problems(self.events)
+
+    def table(self, of: Table) -> Iterator[Row]:
         """Yield the rows of a table, for example for a data frame. All rows have the same keys.
 
         ``docs/reference/log.md`` describes the keys.
         """
         match of:
             case "events":
-                yield from map(_event_row, self.events())
+                yield from map(event_row, self.events())
             case "problems":
-                grades = self.grades()
-                for problem in self.problems():
-                    yield _problem_row(problem, grades.get(problem.key))
+                for problem, grade in self.latest_problems():
+                    yield problem_row(problem, grade)
             case "steps":
-                for problem in self.problems():
-                    for step, record in enumerate(problem.steps()):
-                        yield _step_row(problem, step, record)
+                for problem, _ in self.latest_problems():
+                    yield from step_rows(problem)
             case "calls":
                 for problem in self.problems():
-                    yield from _call_rows(problem)
+                    yield from call_rows(problem)
 
 
 def grades_in(events: Iterable[Event]) -> dict[Key, Graded]:
     """Return the last grade of each graded problem in ``events``."""
     return {(event.problem or "", event.sample): event.payload for event in events if isinstance(event.payload, Graded)}
-
-
-def _event_row(event: Event) -> dict[str, Any]:
-    fields: dict[str, Any] = msgspec.structs.asdict(event)
-    return {**fields, "payload": msgspec.json.encode(event.payload).decode(), "kind": event.kind}
-
-
-def _problem_row(problem: ProblemHistory, grade: Graded | None) -> dict[str, Any]:
-    steps = problem.steps()
-    return {
-        "problem": problem.key[0],
-        "sample": problem.key[1],
-        "question": problem.task.question,
-        "finish_reason": problem.end and problem.end.finish_reason,
-        "error": problem.end and problem.end.error,
-        "right": grade and grade.right,
-        "answer": grade and grade.answer,
-        "steps": len(steps),
-        "accepted": sum(step.kept.author == "draft" for step in steps),
-        "escalated": sum(step.verdict == "escalate" for step in steps),
-        "tokens": sum(step.kept.usage.completion_tokens for step in steps),
-        "target_calls": sum(call.model == "target" for call in problem.calls.values()),
-        "started": problem.start.mono,
-        "seconds": problem.end and problem.end.seconds,
-    }
-
-
-def _step_row(problem: ProblemHistory, step: int, record: StepRecord) -> dict[str, Any]:
-    draft, target, times = record.draft, next(iter(record.targets), None), step_times(problem, step)
-    return {
-        "problem": problem.key[0],
-        "sample": problem.key[1],
-        "step": step,
-        "author": record.kept.author,
-        "target": record.kept.target,
-        "verdict": record.verdict,
-        "text": record.kept.text,
-        "stop_reason": record.kept.stop_reason,
-        "tokens": record.kept.usage.completion_tokens,
-        "draft_text": draft and draft.text,
-        "draft_score": draft and draft.score,
-        "draft_confidence": draft and draft.confidence,
-        "target_text": target and target.text,
-        "target_score": target and target.score,
-        "audit_draft": record.audit and record.audit.draft,
-        "audit_target": record.audit and record.audit.target,
-        "seconds": times and times.total,
-        "queue_seconds": times and times.queue,
-        "draft_seconds": times and times.draft,
-        "score_seconds": times and times.score,
-        "target_seconds": times and times.target,
-    }
-
-
-def _call_rows(problem: ProblemHistory) -> Iterator[dict[str, Any]]:
-    for call in problem.calls.values():
-        outcome, started = call.outcome, call.started
-        usage = getattr(outcome, "usage", None)
-        yield {
-            "problem": problem.key[0],
-            "sample": problem.key[1],
-            "step": (started or call.ended or problem.start).step,
-            "id": call.id,
-            "model": call.model,
-            "target": problem.target_of(call),
-            "started": started and started.mono,
-            "waited": seconds_waited(problem, call),
-            "seconds": outcome and outcome.seconds,
-            "outcome": call.ended and call.ended.kind,
-            "retries": len(call.retries),
-            "prompt_tokens": usage and usage.prompt_tokens,
-            "completion_tokens": usage and usage.completion_tokens,
-            "cached_tokens": usage and usage.cached_tokens,
-            "value": getattr(outcome, "value", None),
-            "error": getattr(outcome, "error", None),
-        }

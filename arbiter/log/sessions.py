@@ -109,9 +109,11 @@ def _check(path: Path, started: RunStarted | None, identity: Mapping[str, Any]) 
         return
     changed = differences(started.identity, identity)
     if changed:
+        is_earlier = "token_exact" in identity and "token_exact" not in started.identity
         raise RunError(
             f"{path.parent} holds another run, which cannot be resumed with these values:\n  "
             + "\n  ".join(changed)
             + "\nChoose another folder with --out, or use the run's own configuration "
             f"({path.parent / 'config.toml'})"
+            + (". Its models read all steps as text: set token_exact = false there" if is_earlier else "")
         )

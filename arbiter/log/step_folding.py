@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from arbiter.actors.step_records import chosen_record, regenerated_record, same_score_for_same_text
+from arbiter.actors.step_records import chosen_record, drafted_record, regenerated_record, same_score_for_same_text
 from arbiter.protocols import events
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import Event
 from arbiter.protocols.ids import CallId
-from arbiter.protocols.records import Author, Candidate, Rating, StepRecord, StopReason, Usage
+from arbiter.protocols.records import Author, Candidate, Glimpse, Rating, StepRecord, StopReason, Usage
 
 _ASSEMBLER = "assembler"
 _SEPARATOR: StopReason = "separator"
@@ -53,7 +53,8 @@ class StepFolder:
         self._samples = samples
         self._last = -1
         self._open: dict[int, _OpenStep] = {}
-        self._ahead: dict[str, tuple[int, Candidate]] = {}
+        self._ahead: dict[tuple[str, int], tuple[int, Candidate]] = {}
+        self._blocks: dict[str, events.CallScored] = {}
         self._requested: dict[str, events.CallStarted] = {}
 
     def add(self, event: Event, call: CallId | None = None) -> FoldedStep | None:
@@ -70,10 +71,14 @@ class StepFolder:
                 self._answered(event, event.payload, call)
             case events.StepDraftedEvent() | events.StepRegeneratedEvent() | events.StepAcceptedEvent():
                 return self._kept(event, event.payload) if event.to == _ASSEMBLER else None
+            case events.GlimpseStepEvent(author=author):
+                self._step(event.step or 0).glimpsing = author
             case events.EscalateStepEvent(rejects=rejects, target=target):
                 self._escalated(event, rejects, target)
-            case events.Predrafted():
-                self._reused(event, event.payload.call)
+            case events.Predrafted(call=name, index=index):
+                self._reused(event, name, index)
+            case events.Prescored(call=name, index=index):
+                self._prescored(event, name, index)
             case _:
                 pass
         return None
@@ -98,8 +103,12 @@ class StepFolder:
         number = (event.step or 0) + (request.index if is_draft else 0)
         if number <= self._last:
             return
+        if number in self._open and self._open[number].glimpsed(made):
+            return
+        for index in range(1, len(made.following) + 1):
+            self._ahead[name, index] = number + index, _candidate("draft", made.at(index))
         if is_draft and request.index:
-            self._ahead[name] = number, _candidate("draft", made)
+            self._ahead[name, 0] = number, _candidate("draft", made)
         elif is_draft:
             self._step(number).draft = _candidate("draft", made)
         else:
@@ -108,15 +117,22 @@ class StepFolder:
             step.targets[request.index] = _candidate("target", made, request.index % self._samples, target)
 
     def _scored(self, event: Event, call: CallId, score: events.CallScored) -> None:
+        if call.is_block:
+            self._blocks = {event.cause or "": score}
+            return
         step = self._open.get(event.step or 0)
         if step is not None and call.model != "audit":
-            rating = Rating(score.value, score.usage, score.seconds, score.estimates)
-            step.rate("draft" if call.message.kind == "step_drafted" else "target", call.index, rating)
+            step.rate("draft" if call.message.kind == "step_drafted" else "target", call.index, _rating(score))
 
-    def _reused(self, event: Event, call: str) -> None:
-        _, draft = self._ahead.pop(call, (0, None))
+    def _reused(self, event: Event, call: str, index: int) -> None:
+        _, draft = self._ahead.pop((call, index), (0, None))
         if draft is not None:
             self._step(event.step or 0).draft = draft
+
+    def _prescored(self, event: Event, call: str, index: int) -> None:
+        score = self._blocks.get(call)
+        if score is not None and index <= len(score.following):
+            self._step(event.step or 0).rate("draft", 0, _rating(score.at(index)))
 
     def _escalated(self, event: Event, rejects: bool, target: str) -> None:
         step = self._step(event.step or 0)
@@ -141,15 +157,28 @@ class StepFolder:
 
 
 class _OpenStep:
-    """The candidates of a step that is not kept yet, and the ``rejects`` and ``target`` of its ``EscalateStep``."""
+    """The candidates of a step that is not kept yet, and the ``rejects`` and ``target`` of its ``EscalateStep``.
 
-    __slots__ = ("draft", "rejects", "target", "targets")
+    ``glimpsing`` is the author of a glimpse that is requested and not answered yet.
+    """
+
+    __slots__ = ("draft", "glimpse", "glimpsing", "rejects", "target", "targets")
 
     def __init__(self) -> None:
         self.draft: Candidate | None = None
         self.targets: dict[int, Candidate] = {}
         self.rejects = False
         self.target = ""
+        self.glimpsing: Author | None = None
+        self.glimpse: Glimpse | None = None
+
+    def glimpsed(self, made: events.CallGenerated) -> bool:
+        """Take ``made`` as the glimpse that the step waits for. Return False if it waits for none."""
+        author, self.glimpsing = self.glimpsing, None
+        if author is None:
+            return False
+        self.glimpse = Glimpse(author, made.confidence or 0.0, made.usage, made.seconds)
+        return True
 
     def rate(self, author: Author, index: int, rating: Rating) -> None:
         if author == "draft" and self.draft is not None:
@@ -177,9 +206,13 @@ class _OpenStep:
                     targets = tuple(same_score_for_same_text(draft, target) for target in targets)
                 return chosen_record(verdict, draft, targets)
             case events.StepRegeneratedEvent():
-                return regenerated_record(draft if self.rejects else None, targets)
+                return regenerated_record(draft if self.rejects else None, targets, self.glimpse)
             case events.StepDraftedEvent():
-                return StepRecord(candidates=(draft,) if draft else (), chosen=0)
+                return drafted_record(draft or _empty("draft"), self.glimpse)
+
+
+def _rating(score: events.CallScored) -> Rating:
+    return Rating(score.value, score.usage, score.seconds, score.estimates)
 
 
 def _candidate(author: Author, made: events.CallGenerated, sample: int = 0, target: str = "") -> Candidate:
@@ -198,6 +231,8 @@ def _candidate(author: Author, made: events.CallGenerated, sample: int = 0, targ
         valid=made.valid,
         violation=made.violation,
         tokens=made.tokens,
+        token_ids=made.token_ids,
+        overrun=made.overrun,
     )
 
 

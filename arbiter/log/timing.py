@@ -6,7 +6,7 @@ from arbiter.log.history import CallHistory, ProblemHistory
 from arbiter.protocols import events
 from arbiter.protocols.records import Model, Record
 
-_REQUESTS = events.DraftStepEvent | events.EscalateStepEvent
+_REQUESTS = events.GlimpseStepEvent | events.DraftStepEvent | events.EscalateStepEvent
 
 
 class StepTimes(Record, frozen=True):
@@ -67,7 +67,8 @@ def seconds_waited(problem: ProblemHistory, call: CallHistory) -> float:
 
 def _waited_for_ahead(problem: ProblemHistory, step: int) -> float:
     """Return the seconds from the message that requested a step until its draft, begun ahead, was available."""
-    used = (event for event in problem.reused.values() if event.step == step and event.cause in problem.messages)
+    drafts = (event for event in problem.reused.values() if isinstance(event.payload, events.Predrafted))
+    used = (event for event in drafts if event.step == step and event.cause in problem.messages)
     return sum(event.mono - problem.messages[event.cause or ""].mono for event in used)
 
 

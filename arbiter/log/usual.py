@@ -109,6 +109,10 @@ def _reused(payload: AnyPayload, problem: str, step: int, sample: int, cause: st
     return call_id(cause, "draft", 0)
 
 
+def _prescored(payload: events.Prescored, problem: str, step: int, sample: int, cause: str) -> str:
+    return call_id(cause, payload.model, 0)
+
+
 def _end(payload: AnyPayload, problem: str, step: int, sample: int, cause: str) -> str:
     return problem_ended_id(problem, step, sample)
 
@@ -130,6 +134,8 @@ _ESCALATION = _message("escalate_step", "assembler", "escalator", _last)
 _REJECTED = _message("escalate_step", "router", "escalator", _last)
 _KINDS: dict[type[AnyPayload], Usual] = {
     events.StartProblemEvent: _message("start_problem", "ring", "assembler", _problem),
+    events.GlimpseStepEvent: _message("glimpse_step", "assembler", "drafter", _last),
+    events.StepGlimpsedEvent: _message("step_glimpsed", "drafter", "router", _same_step("glimpse_step")),
     events.DraftStepEvent: _message("draft_step", "assembler", "drafter", _last),
     events.EscalateStepEvent: _ESCALATION,
     events.StepDraftedEvent: _message("step_drafted", "drafter", "verifier", _same_step("draft_step")),
@@ -145,6 +151,7 @@ _KINDS: dict[type[AnyPayload], Usual] = {
     events.CallCancelled: _OUTCOME,
     events.CallRetried: Usual(_last_call, _retry, None),
     events.Predrafted: Usual(_same_step("draft_step"), _reused, "drafter"),
+    events.Prescored: Usual(_same_step("step_drafted"), _prescored, "verifier"),
     events.ProblemEnded: Usual(_same_step("start_problem"), _end, "assembler"),
 }
 

@@ -13,6 +13,7 @@ from arbiter.protocols.events import Detail, Entry, Event
 from arbiter.protocols.records import Record
 
 _OUTCOMES = frozenset(get_args(events.Outcome))
+_WITH_CONTEXT = events.GlimpseStepEvent | events.DraftStepEvent | events.EscalateStepEvent
 
 
 class ComparedMessage(Record, frozen=True):
@@ -148,13 +149,13 @@ class MessageComparison:
             payload = msgspec.structs.replace(payload, seconds=0.0)
             if self._cut_short:
                 payload = msgspec.structs.replace(payload, steps=0, audited=0)
-        elif self._detail != "full" and isinstance(payload, events.DraftStepEvent | events.EscalateStepEvent):
+        elif self._detail != "full" and isinstance(payload, _WITH_CONTEXT):
             payload = msgspec.structs.replace(payload, context="")  # computed from texts that the log does not hold
         return entry.actor, entry.to, entry.cause, payload
 
 
 def _fails_problem(call: CallHistory) -> bool:
-    return call.model != "audit" and not call.is_ahead
+    return call.model != "audit" and not call.is_extra
 
 
 def _failure(entry: Entry, failed: events.StepFailedEvent) -> str:
@@ -175,11 +176,14 @@ def struck_after(problem: ProblemHistory) -> float:
 
 
 def _compared(problem: ProblemHistory) -> list[Event]:
-    calls = (call.started for call in problem.calls.values() if call.started is not None and not call.is_ahead)
-    # a replay does not draft ahead: it requests each draft in its turn
-    drafts = (msgspec.structs.replace(event, payload=events.CallStarted("draft")) for event in problem.reused.values())
+    calls = (call.started for call in problem.calls.values() if call.started is not None and not call.is_extra)
+    # a replay neither drafts ahead nor scores blocks: it requests each draft and each score in its turn
+    reused = (
+        msgspec.structs.replace(event, payload=events.CallStarted(getattr(event.payload, "model", "draft")))
+        for event in problem.reused.values()
+    )
     ends = (problem.ended,) if problem.ended is not None else ()
-    return sorted((*problem.messages.values(), *calls, *drafts, *ends), key=lambda event: event.seq)
+    return sorted((*problem.messages.values(), *calls, *reused, *ends), key=lambda event: event.seq)
 
 
 def _shown(entry: Entry | Event | None) -> ComparedMessage | None:

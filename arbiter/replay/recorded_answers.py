@@ -67,11 +67,12 @@ class KnownAnswers:
     def add(self, problem: ProblemHistory) -> None:
         """Add the calls of ``problem``, each with the steps before it."""
         given, has_rules = len(problem.task.steps), problem.task.rules is not None
-        steps = (*problem.task.steps, *(Step(step.kept.text, step.kept.author) for step in problem.steps()))
+        steps = (*problem.task.steps, *(step.kept.step for step in problem.steps()))
         for name, call in problem.answers().items():
             event = problem.reused.get(name, call.started)
             if event is not None and event.step is not None and (name in problem.reused or not call.is_ahead):
                 measure = problem.task.policy.get("confidence") if call.model == "draft" else None
+                measure = "first" if call.parsed.message.kind == "glimpse_step" else measure
                 before, target = steps[: given + event.step], problem.target_of(call)
                 is_final = has_rules and call.model == "draft" and problem.task.policy.get("type") == "draft"
                 self._calls[name] = _Known(call, before, target, measure, is_final)

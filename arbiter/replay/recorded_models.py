@@ -33,6 +33,8 @@ def as_generation(made: CallGenerated) -> Generation:
         violation=made.violation,
         tries=made.tries,
         tokens=made.tokens,
+        token_ids=made.token_ids,
+        overrun=made.overrun,
     )
 
 
@@ -109,8 +111,8 @@ def _awaited_alone(problem: ProblemHistory) -> set[str]:
     awaited: list[tuple[float, float, str]] = []
     for name, call in problem.answers().items():
         reused = problem.reused.get(name)
-        if reused is None and call.is_ahead:
-            continue  # a replay does not draft ahead
+        if reused is None and call.is_extra:
+            continue  # a replay neither drafts ahead nor scores blocks
         first = reused or call.started
         message = None if first is None else problem.messages.get(first.cause or "")
         begin = -math.inf if message is None else message.mono

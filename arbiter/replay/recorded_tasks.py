@@ -2,6 +2,8 @@
 
 import msgspec
 
+from arbiter.actors.beliefs import BeliefConfidence, BeliefReward
+from arbiter.actors.glimpses import GlimpsedEscalation
 from arbiter.actors.pacing import PacedConfidence, PacedJudge, PacedReward, PacedRouter
 from arbiter.actors.policies import (
     ConfidenceThreshold,
@@ -35,6 +37,9 @@ AnyPolicy = (
     | PacedRouter
     | PacedReward
     | PacedJudge
+    | GlimpsedEscalation
+    | BeliefConfidence
+    | BeliefReward
 )
 
 
@@ -55,6 +60,7 @@ def task_of(problem: ProblemHistory, policy: Policy | None = None) -> Task:
         seed_key=given.seed_key,
         tags=given.tags,
         top_logprobs=given.top_logprobs,
+        token_exact=given.token_exact,
     )
 
 

@@ -6,12 +6,15 @@ the same does not change. At the first other decision, the problem usually needs
 - a kept draft that is now escalated needs a step of the target, and
 - another candidate in place of the kept one needs the next step in a context that the run never had.
 
+After another decision by a glimpse, the step itself is missing: its other author never wrote it.
+
 Only a candidate that ends the problem needs neither. Such problems are replayed (``arbiter.replay.whatif``).
 """
 
 from collections.abc import Iterable
 from typing import Literal
 
+from arbiter.actors.glimpses import GlimpsedEscalation
 from arbiter.actors.policies import (
     ConfidenceThreshold,
     DraftOnly,
@@ -26,17 +29,27 @@ from arbiter.actors.transcripts import context_after, finish_reason, first_conte
 from arbiter.actors.triggers import TriggeredEscalation
 from arbiter.log.history import ProblemHistory
 from arbiter.protocols.policy import Evidence, Policy
-from arbiter.protocols.records import Author, Candidate, Model, Rating, Record, StepRecord, Usage, Verdict
+from arbiter.protocols.records import Author, Candidate, Glimpse, Model, Rating, Record, StepRecord, Usage, Verdict
 from arbiter.replay.recorded_tasks import task_of
 
-_BY_SCORES = (RewardThreshold, LearnedRouter, ConfidenceThreshold, JudgeThreshold, Oracle, RandomEscalation)
+_BY_SCORES = (
+    RewardThreshold,
+    LearnedRouter,
+    ConfidenceThreshold,
+    JudgeThreshold,
+    GlimpsedEscalation,
+    Oracle,
+    RandomEscalation,
+)
 """Policies that decide by the scores of a step alone."""
 
 
 class RecordedDecision(Record, frozen=True):
     """A decision of a policy at ``step``: its verdict, and the scores that it read.
 
-    ``ends`` says whether the problem would have ended with the best other candidate of the step.
+    ``ends`` says whether the problem would have ended with the best other candidate of the step. For a decision by a
+    ``glimpse``, whose confidence this is, it says whether the log has the step of both authors: the draft that was
+    chosen broke the rules of the answer.
     """
 
     step: int
@@ -45,6 +58,7 @@ class RecordedDecision(Record, frozen=True):
     confidence: float | None
     target_score: float | None
     ends: bool
+    glimpse: float | None = None
 
 
 class RecordedDecisions(Record, frozen=True):
@@ -77,7 +91,9 @@ def recorded_decisions(problem: ProblemHistory) -> RecordedDecisions:
     task = task_of(problem, DraftOnly())  # no policy decides here
     context, found = first_context(task), list[RecordedDecision]()
     for step, record in enumerate(problem.steps()):
-        if record.verdict is not None and record.draft is not None and record.draft.valid is not False:
+        if record.glimpse is not None:
+            found.append(_early(step, record, record.glimpse.confidence))
+        elif record.verdict is not None and record.draft is not None and record.draft.valid is not False:
             other = _other(record)
             ends = other is not None and finish_reason(context, other) is not None
             found.append(_decision(step, record.verdict, record, ends))
@@ -97,6 +113,10 @@ def first_change(policy: Policy, decided: Iterable[Decided]) -> DecisionChange |
         verdict = policy.decide(evidence)
         if verdict == one.verdict:
             continue
+        if one.glimpse is not None:
+            return DecisionChange(
+                one.step, "ends" if one.ends else "left", "draft" if verdict == "keep_draft" else "target"
+            )
         if verdict == "escalate":
             return DecisionChange(one.step, "left", "target")
         return (
@@ -125,7 +145,16 @@ def _decision(step: int, verdict: Verdict, record: StepRecord, ends: bool) -> Re
     return RecordedDecision(step, verdict, draft and draft.score, draft and draft.confidence, best and best.score, ends)
 
 
+def _early(step: int, record: StepRecord, confidence: float) -> RecordedDecision:
+    verdict: Verdict = "escalate" if record.draft is None else "keep_draft"
+    has_both = record.draft is not None and record.verdict == "escalate"
+    return RecordedDecision(step, verdict, None, None, None, has_both, confidence)
+
+
 def _evidence(recorded: RecordedDecisions, one: RecordedDecision) -> Evidence:
+    if one.glimpse is not None:
+        glimpse = Glimpse("draft", one.glimpse, Usage(), 0.0)
+        return Evidence(recorded.seed_name, one.step, recorded.seed, None, glimpse=glimpse)
     targets = () if one.target_score is None else (_scored("target", one.target_score, None),)
     draft = _scored("draft", one.score, one.confidence)
     return Evidence(recorded.seed_name, one.step, recorded.seed, draft, targets)

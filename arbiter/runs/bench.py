@@ -24,7 +24,7 @@ from arbiter.data.tasks import make_task
 from arbiter.grading.found_graders import reads_row
 from arbiter.log.writer import Show
 from arbiter.protocols.errors import ArbiterError, ConfigError, RunError
-from arbiter.protocols.model_traits import KeepsKeysAndValues, KVMemory
+from arbiter.protocols.model_traits import KeepsKeysAndValues, KVMemory, ReadsSteps
 from arbiter.protocols.records import Solution, StepRecord
 from arbiter.runs.early_stop import EarlyStop
 from arbiter.runs.folder import RunFolder, check_run, is_solved, open_run
@@ -33,8 +33,10 @@ from arbiter.runs.limit_notes import handles_of, limit_notes
 from arbiter.runs.model_opening import open_models
 from arbiter.runs.results import Result, Summary, summary_of
 from arbiter.runs.run_plan import run_plan
-from arbiter.runs.solvers import Solver, SolvingCost, solved_elsewhere
+from arbiter.runs.solvers import ProblemSolver, SolvingCost, solved_elsewhere
 from arbiter.runs.stored_summary import read_summary
+
+_NOT_COMPUTED = ("wall_seconds", "cpu_seconds", "kv_memory", "comparison", "steps_as_text")
 
 
 class Watcher(Protocol):
@@ -77,7 +79,7 @@ async def bench(
     retry_failed: bool = False,
     problems: Sequence[Problem] | None = None,
     fail_fast: bool = False,
-    solver: Solver | None = None,
+    solver: ProblemSolver | None = None,
 ) -> tuple[Summary, Path]:
     """Solve and grade ``problems`` (default: the configured ones). Return the summary and the path of the run folder.
 
@@ -121,7 +123,7 @@ def _measured(folder: Path) -> dict[str, Any]:
     with suppress(RunError):  # it is damaged: what the log has must do
         stored = read_summary(folder, Summary)
         if stored is not None:
-            return {name: getattr(stored, name) for name in ("wall_seconds", "cpu_seconds", "kv_memory", "comparison")}
+            return {name: getattr(stored, name) for name in _NOT_COMPUTED}
     return {}
 
 
@@ -149,7 +151,7 @@ async def run_problems(
     early: EarlyStop | None = None,
     measured: Mapping[str, Any] = MappingProxyType({}),
     graders: Graders | None = None,
-    solver: Solver | None = None,
+    solver: ProblemSolver | None = None,
 ) -> Summary:
     """Solve the ``problems`` that no earlier session solved, until ``early`` stops the run.
 
@@ -179,7 +181,7 @@ async def run_problems(
     for line in (*grading_notices(problems, graders), *notices(folder, solutions), *notes):
         watcher.notice(line)
     watcher.started(solutions, folder.results)
-    left, spent = _left(config, problems, folder), SolvingCost(0.0, {})
+    left, spent = _left(config, problems, folder), SolvingCost(0.0)
     solving = anyio.CancelScope()
     async with anyio.create_task_group() as grading, services() as signals:
 
@@ -200,8 +202,11 @@ async def run_problems(
     wall, cpu = round(folder.journal.seconds, 6), round(time.process_time() - cpu_before, 6)
     alone = None if folder.journal.earlier.sessions or spent.cpu_seconds is None else cpu + spent.cpu_seconds
     summary = summary_of(config, results, wall, solving.cancel_called, alone)
-    memory = {**spent.kv_memory, **kv_memory(models)}
-    summary = msgspec.structs.replace(summary, **{"kv_memory": memory, "stopped": early.cause, **measured})
+    of_models = {
+        "kv_memory": {**spent.kv_memory, **kv_memory(models)},
+        "steps_as_text": {**spent.steps_as_text, **steps_as_text(models)} if config.token_exact else {},
+    }
+    summary = msgspec.structs.replace(summary, **{**of_models, "stopped": early.cause, **measured})
     await folder.finish(summary)
     return summary
 
@@ -211,6 +216,13 @@ def kv_memory(models: Models) -> dict[str, KVMemory]:
     ports = {name: handle.port for name, handle in handles_of(models).items()}
     memory = {name: port.kv_memory for name, port in ports.items() if isinstance(port, KeepsKeysAndValues)}
     return {name: used for name, used in memory.items() if used is not None}
+
+
+def steps_as_text(models: Models) -> dict[str, str]:
+    """Return why models read their own steps as text, by the names of their tables, for those that do."""
+    ports = {name: handle.port for name, handle in handles_of(models).items()}
+    reasons = {name: port.without_token_ids for name, port in ports.items() if isinstance(port, ReadsSteps)}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
 def check_tools(config: Config, problems: Sequence[Problem], models: Models) -> None:
@@ -274,7 +286,12 @@ async def _solve_here(
 ) -> None:
     tasks = (make_task(config, problem, sample) for problem, sample in left)
     async with open_ring(
-        models, journal=folder.journal, lookahead=config.depth, verify=config.verify, salvage=config.salvage
+        models,
+        journal=folder.journal,
+        lookahead=config.depth,
+        verify=config.verify,
+        salvage=config.salvage,
+        block=config.block,
     ) as ring:
         watcher.solving(lambda: ring.occupancy)
         await solve_all(ring, tasks, config.limits.problems, done, watcher.kept)

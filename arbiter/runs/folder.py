@@ -33,7 +33,7 @@ from arbiter.log.history import Key
 from arbiter.log.identity import identity
 from arbiter.log.reader import LOG
 from arbiter.log.recorder import Recorder
-from arbiter.log.redaction import judgement_without_text, without_text
+from arbiter.log.redaction import judgement_without_text, without_text, without_token_ids
 from arbiter.log.resume import EarlierSessions
 from arbiter.log.run import SHARED
 from arbiter.log.sessions import check_same, open_journal
@@ -128,7 +128,7 @@ class RunFolder:
         """Return the result as this folder stores it: without texts if the log leaves them out."""
         solution, grade = self._timed(result.solution), result.grade
         if self._whole:
-            return msgspec.structs.replace(result, solution=solution)
+            return msgspec.structs.replace(result, solution=without_token_ids(solution))
         judgement = judgement_without_text(grade.judgement) if grade.judgement else msgspec.UNSET
         hidden = Grade(grade.right, found_by=grade.found_by, judgement=judgement)
         return msgspec.structs.replace(result, solution=without_text(solution), grade=hidden, reference=None)

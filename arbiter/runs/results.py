@@ -148,6 +148,8 @@ class Summary(Record, frozen=True):
       a comparison.
     - ``call_checks`` counts drafts whose tool calls were checked, and the escalations that this forced.
     - ``stopped`` is the cause for which the first problems to end all failed, if that stopped the run early.
+    - ``steps_as_text`` says why models read their own steps as text although the run is ``token_exact``, by the tables'
+      names after ``models.``.
     """
 
     run_type: RunType
@@ -190,6 +192,7 @@ class Summary(Record, frozen=True):
     call_checks: CallChecks = CallChecks()
     stopped: str | None = None
     grading: JudgeRequests | None = None
+    steps_as_text: dict[str, str] = msgspec.field(default_factory=dict[str, str])
 
 
 def summary_of(

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from arbiter.actors.slots import Occupancy
@@ -36,10 +37,14 @@ class OpenSession:
 
 @dataclass(frozen=True)
 class SolvingCost:
-    """What solving took: the CPU seconds of other processes, None if they are not known, and memory of models there."""
+    """What solving took: the CPU seconds of other processes, None if they are not known.
+
+    ``kv_memory`` is the memory of the models there, and ``steps_as_text`` says why some read their own steps as text.
+    """
 
     cpu_seconds: float | None
-    kv_memory: Mapping[str, KVMemory]
+    kv_memory: Mapping[str, KVMemory] = MappingProxyType({})
+    steps_as_text: Mapping[str, str] = MappingProxyType({})
 
 
 class SolvingWatcher(Protocol):
@@ -49,7 +54,7 @@ class SolvingWatcher(Protocol):
     def solving(self, occupancy: Callable[[], Mapping[str, Occupancy]]) -> None: ...
 
 
-class Solver(Protocol):
+class ProblemSolver(Protocol):
     """Solves the problems of a run in other processes."""
 
     def check(self, config: Config) -> None:
@@ -67,7 +72,7 @@ class Solver(Protocol):
 
 
 async def solved_elsewhere(
-    solver: Solver,
+    solver: ProblemSolver,
     config: Config,
     folder: RunFolder,
     left: Iterable[tuple[Problem, int]],
@@ -80,7 +85,7 @@ async def solved_elsewhere(
         return await solver.solve(_session(config, folder, list(left)), done, watcher)
     except ArbiterError as error:
         failures.append(error)
-        return SolvingCost(None, {})
+        return SolvingCost(None)
 
 
 def _session(config: Config, folder: RunFolder, left: list[tuple[Problem, int]]) -> OpenSession:

@@ -34,11 +34,12 @@ class StoredSummary(msgspec.Struct, frozen=True):
     comparison: dict[Author, ComparedRun] | None = None
     decoded: int | None = None
     stopped: str | None = None
+    steps_as_text: dict[str, str] = msgspec.field(default_factory=dict[str, str])
 
     def added_to(self, summary: Summary) -> Summary:
         """Return ``summary``, which was computed from the results alone, with what is known from this one."""
-        names = ("wall_seconds", "interrupted", "simulated", "kv_memory", "cpu_seconds", "comparison", "stopped")
-        return msgspec.structs.replace(summary, **{name: getattr(self, name) for name in names})
+        known = {name: getattr(self, name) for name in self.__struct_fields__ if name != "decoded"}
+        return msgspec.structs.replace(summary, **known)
 
 
 def read_summary(folder: Path, kind: type[Kind]) -> Kind | None:

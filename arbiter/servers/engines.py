@@ -16,6 +16,9 @@ CPU = Path(__file__).parent / "sglang_cpu"
 _ORIGINAL = {"SGLANG_RETURN_ORIGINAL_LOGPROB": "1"}
 """Report the model's unscaled log-probabilities above temperature 0 too: confidences are computed from them."""
 
+_OTHER_CACHES = ("--disable-radix-cache", "--radix-cache-backend", "--enable-flexkv", "--enable-kv-cache-sharding")
+"""Arguments of sglang that replace or change its prefix cache, so that it refuses to start with sessions."""
+
 Command = tuple[list[str], dict[str, str]]
 """A command, and the environment variables that are added to those of this process."""
 
@@ -44,6 +47,7 @@ def sglang(job: LaunchJob, python: Interpreter) -> Command:
     command = [python.path, "-m", "sglang.launch_server", "--model-path", job.path, "--served-model-name", job.model]
     command += ["--host", job.host, "--port", str(job.port), "--enable-metrics"]
     command += ["--is-embedding"] if job.scores else ["--enable-cache-report"]
+    command += ["--enable-session-radix-cache"] if _keeps_sessions(job) else []
     command += _more("--tp-size", server.tensor_parallel) + _more("--dp-size", server.data_parallel)
     command += _option("--mem-fraction-static", job.fraction) + _option("--context-length", server.context_length)
     is_gguf = _is_gguf(job.path)
@@ -123,18 +127,30 @@ COMMANDS: dict[Program, Callable[[LaunchJob, Interpreter], Command]] = {
 def router(python: Interpreter, workers: list[str], host: str, port: int, metrics_port: int) -> Command:
     """Return the command of the sglang router in front of ``workers``, the addresses of several replicas.
 
+    It is ``smg``, or its predecessor ``sglang_router`` where that is installed alone. Both have these options.
+
     All requests with the same routing key go to one replica. A new key goes to the replica with the fewest keys. A
     replica that fails two health checks in a row, or three requests, gets no request until it answers
     again. By default the router checks only once a minute, and its metrics listen on every address.
     """
-    command = [python.path, "-m", "sglang_router.launch_router", "--worker-urls", *workers]
+    module = ["smg", "launch"] if python.has_smg else ["sglang_router.launch_router"]
+    command = [python.path, "-m", *module, "--worker-urls", *workers]
     command += ["--host", host, "--port", str(port), "--policy", "manual", "--assignment-mode", "min_group"]
     command += ["--prometheus-host", "127.0.0.1", "--prometheus-port", str(metrics_port)]
     command += ["--health-check-interval-secs", "2", "--health-failure-threshold", "2"]
     command += ["--health-success-threshold", "1"]
     command += ["--cb-failure-threshold", "3", "--cb-success-threshold", "1", "--cb-timeout-duration-secs", "5"]
     command += ["--shutdown-grace-period-secs", "5", "--log-level", "warn"]
-    return command, {} if python.has_kernels else without_kernels()
+    return command, {} if python.has_smg or python.has_kernels else without_kernels()
+
+
+def _keeps_sessions(job: LaunchJob) -> bool:
+    """Return whether sglang is started with sessions. A classifier has none, and the router does not close any."""
+    server = job.server
+    if server.sessions is not None:
+        return server.sessions
+    replaced = any(argument.partition("=")[0] in _OTHER_CACHES for argument in server.args)
+    return not job.scores and server.replicas == 1 and not replaced
 
 
 def _is_gguf(path: str) -> bool:

@@ -24,10 +24,15 @@ _FIND_SPECS = (
 
 
 class Interpreter(msgspec.Struct, frozen=True):
-    """The Python of an environment. ``has_kernels``: sglang's kernels (``sgl_kernel``) are installed in it."""
+    """The Python of an environment.
+
+    ``has_kernels``: sglang's kernels (``sgl_kernel``) are installed in it. ``has_smg``: the gateway ``smg`` is, which
+    replaces ``sglang_router``.
+    """
 
     path: str
     has_kernels: bool = True
+    has_smg: bool = True
 
 
 def find_interpreter(program: Program, named: str | None = None) -> Interpreter:
@@ -78,10 +83,10 @@ def _usual(program: Program) -> str:
 @functools.cache
 def _inspected(program: Program, path: str) -> Interpreter | None:
     """Return the interpreter at ``path``, or None if it lacks the engine. The engine is not imported."""
-    command = [path, "-c", _FIND_SPECS, _PACKAGES[program], "sgl_kernel"]
+    command = [path, "-c", _FIND_SPECS, _PACKAGES[program], "sgl_kernel", "smg"]
     try:
         ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)  # noqa: S603 - ours
     except (OSError, subprocess.SubprocessError) as error:
         raise ConfigError(f"cannot run {path} to check whether it has {program}: {error}") from error
-    has_engine, has_kernels = ended.stdout.split()[-2:]
-    return Interpreter(path, has_kernels == "True") if has_engine == "True" else None
+    has_engine, has_kernels, has_smg = (word == "True" for word in ended.stdout.split()[-3:])
+    return Interpreter(path, has_kernels, has_smg) if has_engine else None

@@ -27,6 +27,7 @@ _METADATA = "arbiter.json"
 _FAMILIES = (
     (re.compile(r"qwen2\.5-math-.*instruct", re.IGNORECASE), "qwen2.5-math"),
     (re.compile(r"qwen3-[\d.]+b(?!-(base|instruct|thinking))", re.IGNORECASE), "qwen3"),
+    (re.compile(r"qwen3\.[56]-[\d.]+b(?!.*base)", re.IGNORECASE), "qwen3.5"),
     (re.compile(r"llama-?3(\.\d)?-.*instruct", re.IGNORECASE), "llama-3"),
 )
 _SCORERS = ((re.compile(r"skywork.*prm", re.IGNORECASE), "plain"),)

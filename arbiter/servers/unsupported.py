@@ -16,6 +16,7 @@ _KEYS = {
     "--data-parallel-size": "server.data_parallel",
     "--mem-fraction-static": "server.memory_fraction",
     "--gpu-memory-utilization": "server.memory_fraction",
+    "--enable-session-radix-cache": "server.sessions",
 }
 _FORWARDED = ("embeddings", "token-embeddings", "label-tokens")  # the dialects that the sglang router forwards
 _NOT_OF_LLAMA_CPP = ("memory_fraction", "quantization", "dtype", "speculation")
@@ -31,6 +32,7 @@ def refusal(table: ServedTable, server: ServerTable, scores: bool) -> str | None
         or _wrong_arguments(server)
         or _wrong_dialect(table, server, scores)
         or _wrong_engine(table, server, scores)
+        or _wrong_sessions(server, scores)
         or _wrong_speculation(server, scores)
     )
 
@@ -88,6 +90,18 @@ def _wrong_engine(table: ServedTable, server: ServerTable, scores: bool) -> str 
         return "server: the llama.cpp server cannot be parallel: leave out tensor_parallel, data_parallel and replicas"
     wrong = next((key for key in _NOT_OF_LLAMA_CPP if getattr(server, key) is not None), None)
     return f"server.{wrong}: the llama.cpp server has no such setting; leave it out" if wrong else None
+
+
+def _wrong_sessions(server: ServerTable, scores: bool) -> str | None:
+    if not server.sessions:
+        return None
+    if server.engine != "sglang":
+        return f"server.sessions: {server.engine} has no sessions; leave it out"
+    if scores:
+        return "server.sessions: a model that scores has no sessions; leave it out"
+    if server.replicas > 1:
+        return "server.sessions: the router in front of several replicas closes no sessions; leave it out"
+    return None
 
 
 def _wrong_speculation(server: ServerTable, scores: bool) -> str | None:

@@ -13,7 +13,7 @@ from arbiter.simulation.study import Hardware, Study
 from arbiter.simulation.synthetic_workload import SyntheticWorkload
 from arbiter.simulation.workload import StatedWorkload, Workload
 
-_BY_HISTORY: tuple[RunType, ...] = ("trigger", "paced")
+_BY_HISTORY: tuple[RunType, ...] = ("trigger", "paced", "pomdp")
 
 
 class CasePlan:
@@ -37,7 +37,15 @@ class CasePlan:
         return self._recorded.problems if self._recorded else self.world.problems
 
     def simulate(self, case: Case, done: Callable[[], None]) -> SimulationResult:
-        """Return the figures of a case. ``done`` is called when a problem ends."""
+        """Return the figures of a case. ``done`` is called when a problem ends.
+
+        Raises ``ConfigError`` for a block over a recorded run.
+        """
+        if self._recorded and case.block > 1:
+            raise ConfigError(
+                "block: a recorded run has no drafts after those that were rejected: simulate a synthetic workload "
+                "(without --run), or set block to 1 (--block 1)"
+            )
         workload = self._recorded or self._stated(case.acceptance)
         return Study(workload, self._hardware, case).run(done)
 
@@ -56,6 +64,6 @@ class CasePlan:
 
 def _at(config: Config, acceptance: float) -> Config:
     """Return ``config`` with the threshold at which the synthetic scores accept the share ``acceptance``."""
-    thresholds = {"rsd": 0.5, "router": 0.5, "confidence": 0.5, "judge": 0.5, "oracle": 0.0, "random": 1 - acceptance}
-    threshold = thresholds.get(config.run_type)
+    halves = dict.fromkeys(("rsd", "router", "confidence", "judge", "glimpse"), 0.5)
+    threshold = {**halves, "oracle": 0.0, "random": 1 - acceptance}.get(config.run_type)
     return config if threshold is None else config.with_threshold(threshold)

@@ -104,7 +104,7 @@ class RecordedWorkload:
                 self._tokens[made.text] = max(self._tokens.get(made.text, 0), made.usage.completion_tokens)
                 parsed = call.parsed if name == call.id else parsed_call(name, problem.reused[name])
                 step_id = parsed.message.step
-                if parsed.model == "draft" and not parsed.is_ahead:
+                if parsed.message.kind == "draft_step" and not parsed.is_ahead:
                     self._drafts[step_id] = texts[: len(task.transcript.steps) + step_id.step], made
                 if step_id.step == 0 and parsed.index == 0:
                     first = first or made.usage.prompt_tokens

@@ -12,6 +12,7 @@ import msgspec
 from anyio.abc import TaskStatus
 
 from arbiter.actors.future import Future
+from arbiter.protocols.model_traits import next_request
 from arbiter.protocols.ports import Generation, GenerationRequest, Proposal, Say, Score, ScoreRequest
 from arbiter.protocols.records import PrefixMatch, Record, Transcript, Usage
 from arbiter.simulation.cache import CachedText
@@ -132,6 +133,29 @@ class SimulatedGenerator:
     async def generate(self, request: GenerationRequest) -> Generation:
         return await self._written(request, None)
 
+    @property
+    def writes_blocks(self) -> bool:
+        """True: a simulated server writes as many tokens as the script says."""
+        return True
+
+    async def generate_block(self, request: GenerationRequest, steps: int) -> tuple[Generation, ...]:
+        """Write several steps in one request: the context is read once, and the tokens of all steps are decoded."""
+        written, after = list[Generation](), request
+        while len(written) < steps and (not written or written[-1].stop_reason == "separator"):
+            after = next_request(after, written[-1]) if written else request
+            written.append(self._script(after))
+        prompt = _prompt(request.transcript, self._measure)
+        pieces = [CachedText(step.text, step.usage.completion_tokens) for step in written]
+        whole = CachedText("".join(piece.key for piece in pieces), sum(piece.tokens for piece in pieces))
+        served = await self._serve(request, EngineWork(prompt, whole))
+        self._server.remember((*prompt, *pieces))
+        first = Usage(sum(text.tokens for text in prompt), pieces[0].tokens, served.cached)
+        usages = [first, *(Usage(0, piece.tokens) for piece in pieces[1:])]
+        return tuple(
+            msgspec.structs.replace(step, usage=usage, prefix_match=None)
+            for step, usage in zip(written, usages, strict=True)
+        )
+
     async def stream(self, request: GenerationRequest, say: Say) -> Generation:
         """Write a step as ``generate``. Its first character stands for its first token, and is passed on to ``say``."""
         return await self._written(request, say)
@@ -144,7 +168,14 @@ class SimulatedGenerator:
         work = EngineWork(prompt, completion, is_streamed=say is not None)
         served = await self._serve(request, work, None if say is None else partial(say, written.text[:1]))
         usage = Usage(sum(text.tokens for text in prompt), completion.tokens, served.cached)
-        return Generation(written.text, written.stop_reason, usage, written.overhead, confidence=written.confidence)
+        return Generation(
+            written.text,
+            written.stop_reason,
+            usage,
+            written.overhead,
+            confidence=written.confidence,
+            calls=written.calls,
+        )
 
     async def _checked(
         self,
@@ -167,7 +198,8 @@ class SimulatedGenerator:
         self._server.remember((*context, step))
         prompt = sum(text.tokens for text in context)
         usage = Usage(prompt, step.tokens, min(served.cached, prompt))
-        return Generation(step.key, written.stop_reason, usage, written.overhead + Usage(more), agreement)
+        overhead = written.overhead + Usage(more)
+        return Generation(step.key, written.stop_reason, usage, overhead, agreement, calls=written.calls)
 
     async def _serve(
         self, request: GenerationRequest, work: EngineWork, begun: Callable[[], object] | None = None
@@ -199,6 +231,22 @@ class SimulatedScorer:
         served = await self._server.serve(work)
         self._watch(request, work, served)
         return Score(self._script(request), Usage(sum(text.tokens for text in work.prompt), 0, served.cached))
+
+    @property
+    def scores_blocks(self) -> bool:
+        """True: one prefill pass reads all candidates."""
+        return True
+
+    async def score_block(self, requests: tuple[ScoreRequest, ...]) -> tuple[Score, ...]:
+        """Score several candidates in one request, which reads the context once, and all candidates after it."""
+        pieces = [CachedText(request.candidate, self._measure(request.candidate)) for request in requests]
+        work = EngineWork((*_prompt(requests[0].transcript, self._measure), *pieces))
+        served = await self._server.serve(work)
+        self._watch(requests[0], work, served)
+        usage = Usage(sum(text.tokens for text in work.prompt), 0, served.cached)
+        return tuple(
+            Score(self._script(request), Usage() if index else usage) for index, request in enumerate(requests)
+        )
 
 
 def _prompt(transcript: Transcript, measure: AnswerMeasure) -> tuple[CachedText, ...]:

@@ -17,6 +17,7 @@ _CASE: tuple[tuple[str, Callable[[SimulationResult], object], Callable[[Simulati
     ("acceptance", lambda row: row.case.acceptance, lambda row: percent(row.acceptance)),
     ("concurrency", lambda row: row.case.concurrency, lambda row: str(row.case.concurrency)),
     ("lookahead", lambda row: row.case.lookahead, lambda row: str(row.case.lookahead)),
+    ("block", lambda row: row.case.block, lambda row: str(row.case.block)),
     ("verify", lambda row: row.case.verify, lambda row: row.case.verify),
 )
 _WHOLE: tuple[Column, ...] = (

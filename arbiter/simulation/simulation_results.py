@@ -51,13 +51,15 @@ class Case(Record, frozen=True):
     """The settings of one simulation.
 
     ``concurrency`` is the number of concurrent problems, ``lookahead`` the number of steps drafted ahead. ``verify``
-    says whether the target reads rejected drafts. ``acceptance`` None keeps the acceptance rate of the workload.
+    says whether the target reads rejected drafts, and ``block`` how many steps are drafted and scored together.
+    ``acceptance`` None keeps the acceptance rate of the workload.
     """
 
     concurrency: int
     lookahead: Depth = 0
     verify: Verify = "off"
     acceptance: float | None = None
+    block: int = 1
 
 
 class SimulationResult(Record, frozen=True):

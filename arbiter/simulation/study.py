@@ -107,7 +107,9 @@ class Study(NoJournal):
             async with services() as tasks:
                 for server in self._servers.values():
                     await tasks.start(server.run)
-                async with open_ring(self._models(), journal=self, lookahead=ahead, verify=case.verify) as ring:
+                async with open_ring(
+                    self._models(), journal=self, lookahead=ahead, verify=case.verify, block=case.block
+                ) as ring:
                     await solve_all(ring, self._tasks, case.concurrency, ended)
             self._makespan = anyio.current_time() - started
 
@@ -199,7 +201,7 @@ class Study(NoJournal):
     def _is_in_turn(self) -> bool:
         """Whether the requests of a problem come one after another, without overlap."""
         one_by_one = all(len(task.policy.proposers) == 1 and not task.audit for task in self._tasks)
-        return one_by_one and self._case.lookahead == 0
+        return one_by_one and self._case.lookahead == 0 and self._case.block == 1
 
     def _server(self, model: Model, whole: float) -> ServerResult:
         load = self._servers[model].load

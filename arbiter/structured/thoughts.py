@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 from arbiter.structured.partial_marks import settled
 
-_OPEN_THOUGHT, CLOSE_THOUGHT = "<think>", "</think>"
+OPEN_THOUGHT, CLOSE_THOUGHT = THOUGHT_MARKS = "<think>", "</think>"
 
 
 def text_after_thought(text: str, in_thought: bool = False) -> str | None:
@@ -13,7 +13,7 @@ def text_after_thought(text: str, in_thought: bool = False) -> str | None:
     ``in_thought`` is True if ``text`` begins within a thought, which the prompt before it opened.
     """
     _, closed, after = text.rpartition(CLOSE_THOUGHT)
-    return None if _OPEN_THOUGHT in after or (in_thought and not closed) else after
+    return None if OPEN_THOUGHT in after or (in_thought and not closed) else after
 
 
 def text_after_first_thought(text: str, in_thought: bool = False) -> str | None:
@@ -22,7 +22,7 @@ def text_after_first_thought(text: str, in_thought: bool = False) -> str | None:
     The marks of a thought anywhere else are text, such as in the arguments of a call. ``in_thought`` is as in
     ``text_after_thought``.
     """
-    if not in_thought and not text.lstrip().startswith(_OPEN_THOUGHT):
+    if not in_thought and not text.lstrip().startswith(OPEN_THOUGHT):
         return text
     _, closed, after = text.partition(CLOSE_THOUGHT)
     return after if closed else None
@@ -45,10 +45,10 @@ def divided_answer(text: str, in_thought: bool = False) -> DividedAnswer:
     ``in_thought`` is as in ``text_after_thought``.
     """
     bare = text.lstrip()
-    is_marked = bare.startswith(_OPEN_THOUGHT)
+    is_marked = bare.startswith(OPEN_THOUGHT)
     if not (is_marked or in_thought):
         return DividedAnswer("", text)
-    inner = bare.removeprefix(_OPEN_THOUGHT) if is_marked else text
+    inner = bare.removeprefix(OPEN_THOUGHT) if is_marked else text
     thought, closed, after = inner.partition(CLOSE_THOUGHT)
     return DividedAnswer(thought.strip("\n"), after.lstrip("\n") if closed else None)
 
@@ -83,10 +83,10 @@ class AnswerDivider:
     def _begin(self) -> None:
         """Decide in which part the answer begins, if the text that has arrived shows it."""
         bare = self._held.lstrip()
-        if _OPEN_THOUGHT.startswith(bare) and bare != _OPEN_THOUGHT:
+        if OPEN_THOUGHT.startswith(bare) and bare != OPEN_THOUGHT:
             return
-        if bare.startswith(_OPEN_THOUGHT):
-            self._place, self._held = "thought", bare.removeprefix(_OPEN_THOUGHT)
+        if bare.startswith(OPEN_THOUGHT):
+            self._place, self._held = "thought", bare.removeprefix(OPEN_THOUGHT)
         elif self._in_thought:
             self._place = "thought"
         else:

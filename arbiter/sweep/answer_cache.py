@@ -12,8 +12,9 @@ from anyio.abc import TaskGroup
 from arbiter.actors.ring_setup import Models
 from arbiter.config.config import Config
 from arbiter.config.model_tables import DraftHeadTable
+from arbiter.protocols.model_traits import HoldsProblems
 from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle, Score, Scorer, ScoreRequest
-from arbiter.protocols.records import Transcript
+from arbiter.protocols.records import Step, Transcript
 from arbiter.replay.recorded_models import UNLIMITED
 
 Request = GenerationRequest | ScoreRequest
@@ -39,23 +40,33 @@ def key_of(request: Request, annotated: Collection[str]) -> bytes:
     if isinstance(request, ScoreRequest):
         named = request.score_kind in annotated
         author = request.author if named else None
-        parts = (request.score_kind, _as_seen(request.transcript, named), request.candidate, author, request.separator)
+        seen = _as_seen(request.transcript, named, request.of_draft)
+        parts = (request.score_kind, seen, request.candidate, author, request.separator)
+        parts += (request.token_ids,) if request.token_ids and request.author == "draft" else ()
     else:
         writer = f"targets.{request.target}" if request.target else request.author
-        context = _as_seen(request.transcript, writer in annotated)
+        context = _as_seen(request.transcript, writer in annotated, request.wrote)
         noise = (request.temperature, request.top_p, request.seed) if request.temperature else ()
         parts = (writer, context, request.separator, request.max_tokens, noise, request.confidence)
+        parts += ({"token_exact": True},) if request.token_exact else ()
         parts += (request.constraint,) if request.constraint else ()
         parts += (request.presence_penalty, request.frequency_penalty) if request.penalizes else ()
         parts += ({"top_logprobs": request.top_logprobs},) if request.top_logprobs is not None else ()
     return hashlib.blake2b(msgspec.json.encode(parts), digest_size=16).digest()
 
 
-def _as_seen(transcript: Transcript, annotated: bool) -> tuple[object, ...]:
-    steps = (step if annotated else step.text for step in transcript.steps)
+def _as_seen(transcript: Transcript, annotated: bool, wrote: Callable[[Step], bool]) -> tuple[object, ...]:
+    """Return what a model reads of a transcript. ``wrote`` says of which steps it reads the tokens."""
+    steps = (_step_as_seen(step, annotated, wrote(step)) for step in transcript.steps)
     seen = (transcript.turns, transcript.question, *steps)
     more = transcript.after or transcript.rules is not None
     return (*seen, {"after": transcript.after, "rules": transcript.rules}) if more else seen
+
+
+def _step_as_seen(step: Step, annotated: bool, by_tokens: bool) -> object:
+    seen = Step(step.text, step.author) if annotated else step.text
+    more = (step.overrun, step.token_ids if by_tokens else ())
+    return (seen, *more) if any(more) else seen
 
 
 class AnswerStore:
@@ -109,6 +120,12 @@ class AnswerStore:
         """Return the model's score for this or an equal request. Raises what the model raised."""
         handle, key = self._models.scorers[request.score_kind], key_of(request, self._annotated)
         return await self._scores.get(key, lambda: handle.port.score(request), self._limiter(handle))
+
+    def release(self, problem: str) -> None:
+        """Have the models give up what they hold for the problem, though other runs may still request it."""
+        for model in self._models.ports:
+            if isinstance(model, HoldsProblems):
+                model.release(problem)
 
     def _limiter(self, handle: ModelHandle[Generator] | ModelHandle[Scorer]) -> anyio.CapacityLimiter:
         """Return the limiter of the model behind ``handle``: one for both names of the first of several targets."""

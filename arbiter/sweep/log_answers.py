@@ -9,7 +9,7 @@ from arbiter.log.history import CallHistory, ProblemHistory
 from arbiter.protocols import events
 from arbiter.protocols.ids import CallId, MessageId, StepId
 from arbiter.protocols.ports import Generation, GenerationRequest, Score, ScoreRequest
-from arbiter.protocols.records import Record, Step, Transcript, Usage
+from arbiter.protocols.records import Record, Transcript, Usage
 from arbiter.replay.recorded_models import as_generation, as_score
 from arbiter.sweep.answer_cache import Request
 
@@ -51,7 +51,7 @@ class AnswerCounts(Record, frozen=True):
 
 def answers_of(problem: ProblemHistory) -> Iterator[RecordedAnswer]:
     """Yield the answered requests of a problem, with their seconds. The log must be a full one (``log.record``)."""
-    steps = tuple(Step(step.kept.text, step.kept.author) for step in problem.steps())
+    steps = tuple(step.kept.step for step in problem.steps())
     for call in problem.calls.values():
         message = problem.messages.get((call.started and call.started.cause) or "")
         if message is None or message.step is None:
@@ -126,6 +126,10 @@ def _generation(
     if role == "target":
         sample %= task.sampling.target_samples
     cause = message.payload
+    max_tokens = cause.max_tokens if isinstance(cause, events.DraftStepEvent | events.EscalateStepEvent) else 0
+    confidence, top_logprobs = task.policy.get("confidence") if role == "draft" else None, task.top_logprobs
+    if isinstance(cause, events.GlimpseStepEvent):
+        max_tokens, confidence, top_logprobs = 1, "first", None
     return GenerationRequest(
         problem=name,
         step=step,
@@ -133,15 +137,16 @@ def _generation(
         author=role,
         transcript=before,
         separator=task.separator,
-        max_tokens=cause.max_tokens if isinstance(cause, events.DraftStepEvent | events.EscalateStepEvent) else 0,
+        max_tokens=max_tokens,
         temperature=task.sampling.temperature,
         top_p=task.sampling.top_p,
         seed=step_seed(task.seed, name, step, role, sample),
-        confidence=task.policy.get("confidence") if role == "draft" else None,
+        confidence=confidence,
         target=problem.target_of(call),
         presence_penalty=task.sampling.presence_penalty,
         frequency_penalty=task.sampling.frequency_penalty,
-        top_logprobs=task.top_logprobs,
+        top_logprobs=top_logprobs,
+        token_exact=task.token_exact,
     )
 
 
@@ -156,6 +161,7 @@ def _score(problem: ProblemHistory, call: CallHistory, message: events.Event, be
         score_kind=call.model if call.model == "router" or call.model == "judge" else "prm",
         transcript=before,
         candidate=made.text if isinstance(made, events.CallGenerated) else "",
+        token_ids=made.token_ids if isinstance(made, events.CallGenerated) else (),
         author="draft" if is_draft else "target",
         separator=problem.task.separator,
     )

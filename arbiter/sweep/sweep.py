@@ -183,6 +183,11 @@ def _check(request: SweepRequest) -> None:
             "budget is set, but it adjusts the threshold in the order of the decided steps, and a sweep with shared "
             f"answers does not keep that order: leave it out, {alternative}"
         )
+    if config.block > 1:
+        raise ConfigError(
+            f"block is {config.block}, but a sweep with shared answers requests each step and each score alone: set "
+            f"it to 1 (--block 1), {alternative}"
+        )
     if config.lookahead:
         raise ConfigError(
             f"lookahead is {config.lookahead}, but with simulated times a sweep would only pay for drafts that are not "

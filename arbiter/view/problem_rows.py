@@ -176,7 +176,7 @@ def first_difference(digests_a: bytes, digests_b: bytes) -> int | None:
 
 def _written(calls: Sequence[CallHistory], model: Model) -> int:
     outcomes = (call.outcome for call in calls if call.model == model)
-    return sum(outcome.cost.completion_tokens for outcome in outcomes if isinstance(outcome, CallGenerated))
+    return sum(outcome.at(0).cost.completion_tokens for outcome in outcomes if isinstance(outcome, CallGenerated))
 
 
 def _digest(text: str) -> bytes:

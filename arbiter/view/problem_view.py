@@ -110,6 +110,7 @@ def _step(story: Story, record: StepRecord) -> Json:
         "candidates": [_candidate(candidate) for candidate in record.candidates],
         "diff": _rejected(record.candidates, record.chosen),
         "audit": record.audit and msgspec.to_builtins(record.audit),
+        "glimpse": record.glimpse and msgspec.to_builtins(record.glimpse),
     }
 
 

@@ -38,6 +38,8 @@ _RULES: dict[RunType, str] = {
     "confidence": "keep the draft if the draft model's confidence in it ≥ τ",
     "judge": "keep the draft if the judge's rating ≥ τ",
     "trigger": "escalate the draft if its confidence > τ, or if another trigger fires",
+    "glimpse": "have the draft write the step if the confidence of its first token ≥ τ",
+    "pomdp": "escalate the draft if that raises the probability of a right solution by more than τ",
     "paced": "escalate the draft if its risk > τ, where the allowance is used as planned",
 }
 _LISTED = 500

@@ -13,6 +13,7 @@ from arbiter.log.run import Run
 from arbiter.protocols.errors import ArbiterError, RequestError
 from arbiter.runs.documents import read_document
 from arbiter.runs.stored_summary import NAME as SUMMARY
+from arbiter.view.load_over_time import Load
 from arbiter.view.problem_rows import NAMES
 from arbiter.view.problem_view import problem_view
 from arbiter.view.row_index import IndexState, Question
@@ -98,7 +99,7 @@ class ViewAnswers:
         _check(query, ())
         index = self._index(name)
         state = index.state()
-        return {**(index.rows.about("load") or {}), "index": state}
+        return {**(index.rows.about("load") or Load().to_json()), "index": state}
 
     def what_if(self, name: str, query: Query) -> Json:
         _check(query, ("threshold",))

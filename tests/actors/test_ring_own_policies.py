@@ -65,6 +65,7 @@ class NoStruct:
     decides: ClassVar[bool] = True
     targets: tuple[str, ...] = ()
     confidence: ConfidenceMetric | None = "mean"
+    glimpse: Author | None = None
     budget: float | None = 0.25
     escalates_above: bool = False
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arbiter.actors.glimpses import GlimpsedEscalation
 from arbiter.actors.policies import (
     ConfidenceThreshold,
     DraftOnly,
@@ -79,6 +80,7 @@ CASES: list[tuple[Policy, tuple[bool, bool]]] = [  # whether steps of the draft,
     (Several(), NEITHER),
     (ScoredDraft(), (False, True)),
     (TriggeredEscalation(0.9), (False, True)),
+    (GlimpsedEscalation(0.5), (True, True)),
 ]
 IDS = [f"{type(policy).__name__}-{len(policy.targets)}" for policy, _ in CASES]
 WRITERS: tuple[Author, ...] = ("draft", "target")

@@ -1,7 +1,7 @@
 """Runs of scripted models that call tools: problems, models, and the tools that they are offered."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import anyio
@@ -64,13 +64,13 @@ def tool_models(watch: Callable[[GenerationRequest], object] = lambda _: None, w
     )
 
 
-def record_run(config: Config, out: Path, models: Models) -> Run:
+def record_run(config: Config, out: Path, models: Models, problems: Sequence[Problem] = PROBLEMS) -> Run:
     """Solve the problems in a run folder, or continue the run there."""
 
     async def solve() -> None:
         with anyio.fail_after(60):
-            async with open_run(config, PROBLEMS, out) as folder:
-                await run_problems(config, PROBLEMS, models, folder, SilentWatcher())
+            async with open_run(config, problems, out) as folder:
+                await run_problems(config, problems, models, folder, SilentWatcher())
 
     anyio.run(solve)
     return Run.open(out)

@@ -5,6 +5,7 @@
 
 import asyncio
 import gc
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,10 @@ from inspect_ai.model import (
 )
 from inspect_ai.scorer import includes
 from inspect_ai.solver import generate, use_tools
-from inspect_ai.tool import tool
+from inspect_ai.tool import ToolError, ToolFunction, tool
 from inspect_ai.util import sandbox
+
+from tests.completions_server import completions_server
 
 
 @pytest.fixture
@@ -153,21 +156,82 @@ def test_alternatives_without_log_probabilities_are_an_error_of_the_sample(evalu
     assert "top_logprobs requires logprobs" in error(log)
 
 
-def test_tools_and_images_are_errors_of_the_sample(evaluated, question: str, the_answer: str) -> None:
-    @tool
-    def add():
-        async def execute(left: int, right: int) -> int:
-            """Add two numbers.
+@tool
+def add():
+    async def execute(left: int, right: int) -> int:
+        """Add two numbers.
 
-            Args:
-                left: One of them.
-                right: The other one.
-            """
-            return left + right
+        Args:
+            left: One of them.
+            right: The other one.
+        """
+        if left < 0:
+            raise ToolError("left is below 0")
+        return left + right
 
-        return execute
+    return execute
 
-    assert "leave out add" in error(evaluated("arbiter/pocket", solver=[use_tools(add()), generate()]))
+
+def agent(prompt: str) -> str:
+    """Add twice, the second time in vain, and then answer with what was added."""
+    results = prompt.count("<tool_response>")
+    if results == 2:
+        return "It is \\boxed{42}." if "42" in prompt and "left is below 0" in prompt else "I have no results."
+    arguments = {"left": (12, -1)[results], "right": 30}
+    return f"I add.\n<tool_call>\n{json.dumps({'name': 'add', 'arguments': arguments})}\n</tool_call>"
+
+
+SERVED = """
+run_type = "target"
+[models.target]
+backend = "http"
+url = "{url}"
+model = "m"
+prompt = "qwen3"
+engine = "vllm"
+"""
+
+
+@pytest.fixture
+def agent_model(tmp_path: Path):
+    """A configuration whose target calls tools."""
+    with completions_server(agent) as url:
+        (tmp_path / "agent.toml").write_text(SERVED.format(url=url), encoding="utf-8")
+        yield f"arbiter/{tmp_path / 'agent.toml'}"
+
+
+def test_the_tools_of_a_solver_are_offered_and_its_loop_runs_the_calls(evaluated, agent_model: str) -> None:
+    sample = Sample(input="12+30?", target=r"\boxed{42}")
+    log = evaluated(agent_model, sample, solver=[use_tools(add()), generate()])
+    assert log.status == "success", error(log)
+    (sample,) = log.samples
+    assert sample.scores["includes"].value == "C"
+    calls = [call for message in sample.messages for call in getattr(message, "tool_calls", None) or []]
+    assert [(call.function, call.arguments, call.parse_error) for call in calls] == [
+        ("add", {"left": 12, "right": 30}, None),
+        ("add", {"left": -1, "right": 30}, None),
+    ]
+    assert len({call.id for call in calls}) == 2
+    first = next(message for message in sample.messages if message.role == "assistant")
+    assert first.text == "I add."
+
+
+def test_the_choice_of_tools_holds(agent_model: str) -> None:
+    async def asked(choice) -> ModelOutput:
+        async with get_model(agent_model) as model:
+            return await model.generate("12+30?", tools=[add()], tool_choice=choice)
+
+    called = [asyncio.run(asked(choice)) for choice in ("auto", "any", ToolFunction(name="add"))]
+    assert [output.stop_reason for output in called] == ["tool_calls"] * 3
+    told = asyncio.run(asked("none"))
+    assert (told.stop_reason, told.message.tool_calls) == ("stop", None)
+
+
+def test_tools_that_a_model_cannot_call_and_images_are_errors_of_the_sample(
+    evaluated, question: str, the_answer: str
+) -> None:
+    refused = error(evaluated("arbiter/pocket", solver=[use_tools(add()), generate()]))
+    assert "a model cannot be offered tools" in refused
     image = ContentImage(image="data:image/png;base64,iVBORw0KGgo=")
     shown = ChatMessageUser(content=[ContentText(text=question), image])
     assert "has content of the type image" in error(

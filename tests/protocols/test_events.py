@@ -19,6 +19,8 @@ ONE_OF_EACH: list[AnyPayload] = [
     events.StartProblemEvent(
         "q", {"type": "rsd"}, Limits(deadline=0.5), Sampling(0.5), "\n\n", 3, 0.5, (Step("given", "target"),)
     ),
+    events.GlimpseStepEvent("0123456789abcdef", "target"),
+    events.StepGlimpsedEvent(),
     events.DraftStepEvent("0123456789abcdef", 100),
     events.EscalateStepEvent("0123456789abcdef", 100, rejects=True),
     events.StepDraftedEvent(),
@@ -30,6 +32,7 @@ ONE_OF_EACH: list[AnyPayload] = [
     events.StepFailedEvent("drafter", "draft_step", "OSError: gone"),
     events.CallStarted("target", 3),
     events.Predrafted("p/0/draft_step/draft/1"),
+    events.Prescored("p/0/step_drafted/prm/1", "prm", 2),
     events.CallGenerated("Δ \u2028 \0", "end", Usage(1, 2, 3), 0.1, Usage(1)),
     events.CallScored(0.1 + 0.2, Usage(1), 1e-6),
     events.CallFailed("OSError: gone", 0.1),

@@ -15,17 +15,19 @@ from arbiter.protocols.messages import (
     Context,
     DraftStep,
     EscalateStep,
+    GlimpseStep,
     Message,
     StartProblem,
     StepAccepted,
     StepAudited,
     StepDrafted,
     StepFailed,
+    StepGlimpsed,
     StepRegenerated,
     StepScored,
     Task,
 )
-from arbiter.protocols.records import AuditScores, Author, Candidate, Model, Transcript, Usage
+from arbiter.protocols.records import AuditScores, Author, Candidate, Glimpse, Model, Transcript, Usage
 
 KINDS: list[str] = [str(kind.__struct_config__.tag) for kind in Message.__subclasses__()]
 MODELS: tuple[Model, ...] = get_args(Model)
@@ -51,6 +53,8 @@ def messages_of(step: StepId) -> list[tuple[Message, MessageId]]:
     draft, target = (Candidate(role, "a step", "separator", Usage(), 1.0) for role in ROLES)
     plain: list[tuple[Message, StepKind]] = [
         (StartProblem(at, cause), "start_problem"),
+        (GlimpseStep(at, cause, "draft"), "glimpse_step"),
+        (StepGlimpsed(at, cause, Glimpse("draft", 0.5, Usage(), 1.0)), "step_glimpsed"),
         (DraftStep(at, cause), "draft_step"),
         (EscalateStep(at, cause, draft), "escalate_step"),
         (StepDrafted(at, cause, draft), "step_drafted"),

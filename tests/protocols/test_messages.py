@@ -14,23 +14,27 @@ from arbiter.protocols.messages import (
     Context,
     DraftStep,
     EscalateStep,
+    GlimpseStep,
     Message,
     StartProblem,
     StepAccepted,
     StepAudited,
     StepDrafted,
     StepFailed,
+    StepGlimpsed,
     StepRegenerated,
     StepScored,
     Task,
 )
-from arbiter.protocols.records import AuditScores, Author, Candidate, Target, Transcript, Turn, Usage
+from arbiter.protocols.records import AuditScores, Author, Candidate, Glimpse, Target, Transcript, Turn, Usage
 
 DIGEST = attrgetter("digest")
 MAILBOXES = ["AssemblerMail", "DrafterMail", "VerifierMail", "RouterMail", "EscalatorMail"]
 
 TAGS = {
     StartProblem: "start_problem",
+    GlimpseStep: "glimpse_step",
+    StepGlimpsed: "step_glimpsed",
     DraftStep: "draft_step",
     EscalateStep: "escalate_step",
     StepDrafted: "step_drafted",
@@ -56,6 +60,8 @@ def one_of_each(step_context: Context, cause: str = "cause") -> list[Message]:
     draft, target = candidate("draft"), candidate("target")
     return [
         StartProblem(step_context, cause),
+        GlimpseStep(step_context, cause, "target"),
+        StepGlimpsed(step_context, cause, Glimpse("target", 0.5, Usage(), 1.0)),
         DraftStep(step_context, cause),
         EscalateStep(step_context, cause, draft),
         StepDrafted(step_context, cause, draft),

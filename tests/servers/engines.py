@@ -74,7 +74,7 @@ def _of_sglang(model: str, folder: Path, port: int) -> list[str]:
         "--host 127.0.0.1 --device cpu --dtype float32 --attention-backend torch_native --max-total-tokens 65536 "
         "--enable-cache-report --enable-metrics --sleep-on-idle --log-level warning"
     )
-    kind = ["--is-embedding"] if model in SCORERS else []
+    kind = ["--is-embedding"] if model in SCORERS else ["--enable-session-radix-cache"]
     module = ["-m", "sglang.launch_server", "--model-path", str(folder), "--port", str(port)]
     return [*module, *flags.split(), *kind]
 
@@ -151,6 +151,26 @@ LLAMA_CPP = Engine(
         "test_a_context_that_grows_is_read_from_the_cache": "it does not report tokens from its cache",
         "test_a_request_that_is_given_up_ends_at_the_server": "it has no metrics, and continues to the end",
     },
+)
+
+
+def _of_llama_server(_: str, file: Path, port: int) -> list[str]:
+    return [str(Path(__file__).parent / "llama_server.py"), str(file), str(port)]
+
+
+LLAMA_SERVER = Engine(
+    name="llama.cpp's own server",
+    distribution="xllamacpp",
+    recipe="llama-server-env",
+    folder=".llama-server",
+    variable="ARBITER_LLAMA_SERVER_PYTHON",
+    models=(WRITER, "draft"),
+    arguments=_of_llama_server,
+    environment={},
+    ready="/health",
+    named=lambda file: file.stem,
+    converts=_to_gguf,
+    metrics=Metrics("llamacpp:requests_processing", "llamacpp:tokens_predicted_total"),
 )
 
 

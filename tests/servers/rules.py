@@ -39,6 +39,11 @@ class GenerationRules:
             found = await generator.generate(asked("2"))
         assert (found.text, found.stop_reason) == ("def", "end")
 
+    async def test_a_separator_that_the_last_token_completes_ends_the_step(self, writer: Model) -> None:
+        async with writer.writing() as generator:
+            found = await generator.generate(asked("1", max_tokens=len("abc\n\n")))
+        assert (found.text, found.stop_reason) == ("abc", "separator")
+
     @both
     async def test_a_step_cut_by_its_limit_says_so_and_has_as_many_tokens(self, writer: Model, backend: str) -> None:
         async with writer.writing(backend=backend) as generator:

@@ -14,7 +14,7 @@ from arbiter.backends.served.transport import Transport
 from arbiter.config.model_tables import HostedTable
 from arbiter.data import load_problems
 from arbiter.protocols.ports import Generation, Generator
-from arbiter.protocols.records import Step, Transcript
+from arbiter.protocols.records import ConfidenceMetric, Step, Transcript
 from tests.servers.asking import Model, asked
 from tests.servers.engines import SGLANG
 
@@ -32,16 +32,16 @@ ENGINE = msgspec.structs.replace(SGLANG, models=("draft",), arguments=_with_temp
 pytestmark = [pytest.mark.servers, pytest.mark.asyncio]
 
 
-async def solved(generator: Generator, question: str) -> list[Generation]:
+async def solved(generator: Generator, question: str, confidence: ConfidenceMetric | None = "mean") -> list[Generation]:
     """Return the steps of an answer, with their confidences, without the tokens that came from the cache."""
     found: list[Generation] = []
     while not found or (found[-1].stop_reason == "separator" and len(found) < MOST_STEPS):
         steps = tuple(Step(one.text, "draft") for one in found)
-        request = asked(question, transcript=Transcript(question, steps), confidence="mean", max_tokens=100)
+        request = asked(question, transcript=Transcript(question, steps), confidence=confidence, max_tokens=100)
         made = await generator.generate(request)
         usage = msgspec.structs.replace(made.usage, cached_tokens=0)
-        confidence = None if made.confidence is None else round(made.confidence, 3)
-        found.append(msgspec.structs.replace(made, usage=usage, confidence=confidence))
+        rounded = None if made.confidence is None else round(made.confidence, 3)
+        found.append(msgspec.structs.replace(made, usage=usage, confidence=rounded))
     return found
 
 

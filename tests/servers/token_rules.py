@@ -10,6 +10,7 @@ from arbiter.protocols.records import Step, Transcript
 from tests.servers.asking import SEPARATOR, Model, asked
 from tests.servers.scribe import EMPTY_STEP, ENDLESS, NOTHING, UNICODE
 
+NEVER = "\0no model writes this\0"
 LIKELY = math.exp(-1e-3)
 
 
@@ -45,6 +46,21 @@ class TokenRules:
         assert plain.text == "xy" * 20
         assert found.text != plain.text
         assert found.text.startswith("xyxyxyxy")
+
+    @pytest.mark.parametrize("question", ["1", "2", EMPTY_STEP])
+    async def test_steps_are_the_tokens_of_one_long_answer(self, writer: Model, question: str) -> None:
+        async with writer.writing() as generator:
+            whole = await generator.generate(asked(question, separator=NEVER, max_tokens=12, token_exact=True))
+            transcript, ids = Transcript(question), list[int]()
+            while len(ids) < len(whole.token_ids):
+                fields: dict[str, Any] = {"max_tokens": 12 - len(ids), "token_exact": True}
+                made = await generator.generate(asked("", transcript=transcript, **fields))
+                step = Step(made.text, "target", token_ids=made.token_ids, overrun=made.overrun)
+                transcript, ids = transcript.extended(step), [*ids, *made.token_ids]
+                assert made.token_ids
+                if made.stop_reason != "separator":
+                    break
+            assert ids == [*whole.token_ids]
 
     async def test_a_penalty_counts_the_tokens_of_the_step_alone(self, writer: Model) -> None:
         transcript = Transcript("1", (Step("abc" * 15, "target"),))

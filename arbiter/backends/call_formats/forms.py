@@ -1,5 +1,6 @@
 """The forms by name, and the form of a chat template."""
 
+from arbiter.backends.call_formats.harmony import Harmony
 from arbiter.backends.call_formats.json_forms import DeepSeekV3, Hermes, Llama3, Mistral
 from arbiter.backends.call_formats.qwen_coder import QwenCoder
 from arbiter.backends.call_formats.reading import CallForm
@@ -11,8 +12,9 @@ FORMS: dict[CallFormName, CallForm] = {
     "llama-3": Llama3(),
     "mistral": Mistral(),
     "deepseek-v3": DeepSeekV3(),
+    "harmony": Harmony(),
 }
-SPECIAL_MARKS: frozenset[CallFormName] = frozenset({"llama-3", "mistral", "deepseek-v3"})
+SPECIAL_MARKS: frozenset[CallFormName] = frozenset({"llama-3", "mistral", "deepseek-v3", "harmony"})
 """The forms whose marks are special tokens in the models that write them. Servers leave those out by default."""
 
 _SIGNS: tuple[tuple[str, CallFormName], ...] = (
@@ -20,6 +22,7 @@ _SIGNS: tuple[tuple[str, CallFormName], ...] = (
     ("<tool_call>", "hermes"),
     ("[TOOL_CALLS]", "mistral"),
     ("<｜tool▁calls▁begin｜>", "deepseek-v3"),
+    ("<|channel|>", "harmony"),
     ('{"name": function name, "parameters":', "llama-3"),
 )
 """Texts of chat templates that show the form of their calls. The first one that is there decides."""

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from torch import Tensor
 
 from arbiter.backends.confidence import confidence_at, mean_confidence
+from arbiter.backends.context_tokens import context_tokens, step_tokens
 from arbiter.backends.draft_features import CandidateReading
 from arbiter.backends.full_context import full_context
 from arbiter.backends.in_process.candidate_reading import ReadRequest, ReadRow
@@ -32,6 +33,7 @@ from arbiter.backends.in_process.token_penalties import TokenPenalties
 from arbiter.backends.in_process.token_records import TokenNames, TokenRecords
 from arbiter.backends.loop_calls import running_soon
 from arbiter.backends.prompts import PromptTemplate
+from arbiter.backends.step_blocks import written_in_turn
 from arbiter.backends.step_tokens import SeparatorTokens, StepTokens, agreed_tokens, agreement, proposed_tokens
 from arbiter.backends.token_texts import TokenTexts, prompt_tokens
 from arbiter.protocols.errors import BackendError, ContextTooLongError, not_installed
@@ -60,6 +62,15 @@ class InProcessGenerator:
         ends by its limit.
         """
         return await self._written(request, request)
+
+    @property
+    def writes_blocks(self) -> bool:
+        """True: the engine keeps what it has read and written."""
+        return True
+
+    async def generate_block(self, request: GenerationRequest, steps: int) -> tuple[Generation, ...]:
+        """Write a block of steps. Raises as ``generate``."""
+        return await written_in_turn(self.generate, request, steps)
 
     async def stream(self, request: GenerationRequest, say: Say) -> Generation:
         """Write one step as ``generate``, and call ``say`` with its text as it grows."""
@@ -119,7 +130,7 @@ class InProcessGenerator:
         return self._step_row(ask)
 
     def _step_row(self, ask: GenerationRequest) -> "_StepRow":
-        prompt = prompt_tokens(self._loaded.texts, self._template.render(ask.transcript, ask.separator))
+        prompt = self._prompt(ask)
         room = min(self._loaded.model.context - len(prompt), ask.max_tokens)
         if room < 1:
             raise ContextTooLongError(
@@ -130,14 +141,22 @@ class InProcessGenerator:
         records = None if ask.top_logprobs is None else TokenRecords(self._names, ask.top_logprobs)
         if mask is None:
             proposed, step = self._proposed(ask, room), self._step(ask.separator, room)
-            return _StepRow(ask, prompt, proposed, step, records, self._penalties(ask))
+            return _StepRow(ask, prompt, proposed, step, records, self._penalties(ask, prompt))
         step = StepTokens(self._loaded.texts, ask.separator, self._loaded.ends, room, completing=())
-        return _StepRow(ask, prompt, [], step, records, self._penalties(ask), mask)
+        return _StepRow(ask, prompt, [], step, records, self._penalties(ask, prompt), mask)
 
-    def _penalties(self, ask: GenerationRequest) -> TokenPenalties | None:
+    def _prompt(self, ask: GenerationRequest) -> list[int]:
+        if ask.token_exact:
+            return context_tokens(self._loaded.texts, self._template, ask.transcript, ask.separator, ask.wrote)
+        return prompt_tokens(self._loaded.texts, self._template.render(ask.transcript, ask.separator))
+
+    def _penalties(self, ask: GenerationRequest, prompt: Sequence[int]) -> TokenPenalties | None:
         if not ask.penalizes:
             return None
-        written = self._loaded.texts.encode(ask.written, special=False)
+        texts = self._loaded.texts
+        written: Sequence[int] = texts.encode(ask.written, special=False)
+        if ask.token_exact:
+            written = prompt[len(prompt_tokens(texts, self._template.head(ask.transcript, ask.separator))) :]
         return TokenPenalties(ask.presence_penalty, ask.frequency_penalty, written)
 
     @property
@@ -169,7 +188,10 @@ class InProcessGenerator:
         has_records = ask.confidence is not None or ask.top_logprobs is not None
         if ask.proposal is None or has_records or ask.penalizes or self._loaded.model.slots is None:
             return []
-        return proposed_tokens(self._loaded.texts, ask.proposal.text, ask.proposal.stop_reason, ask.separator, room)
+        texts, proposal = self._loaded.texts, ask.proposal
+        if ask.token_exact:
+            return step_tokens(texts, proposal, ask.separator, room)
+        return proposed_tokens(texts, proposal.text, proposal.stop_reason, ask.separator, room)
 
 
 class _StreamedRequest(NamedTuple):
@@ -239,12 +261,25 @@ class _StepRow:
         overhead = Usage(prompt_tokens=found.proposed - found.matched) if found else Usage()
         usage = Usage(self._prompt, len(step.tokens), self.reused)
         tokens = self._records and self._records.tokens(step.tokens, self._whole)
-        return Generation(step.text, step.ending, usage, overhead, found, confidence=self._confidence(), tokens=tokens)
+        is_exact = self._ask.token_exact
+        return Generation(
+            step.text,
+            step.ending,
+            usage,
+            overhead,
+            found,
+            confidence=self._confidence(),
+            tokens=tokens,
+            token_ids=tuple(step.tokens) if is_exact else (),
+            overrun=step.overrun if is_exact else "",
+        )
 
     @property
     def _whole(self) -> str:
-        """The text of the step, with the separator that ends it."""
-        return self._step.text + self._ask.separator if self._step.ending == "separator" else self._step.text
+        """The text of the step, with the separator that ends it, and what the last token adds if that is kept."""
+        step, ask = self._step, self._ask
+        ended = ask.separator + (step.overrun if ask.token_exact else "")
+        return step.text + ended if step.ending == "separator" else step.text
 
     def _next(self, outputs: Outputs, last: int) -> int:
         ask = self._ask

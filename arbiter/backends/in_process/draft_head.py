@@ -1,7 +1,9 @@
 """Scores of a head on a draft in process: the draft reads each step, and the head makes a score of what it computes."""
 
+from collections.abc import Sequence
 from functools import partial
 
+from arbiter.backends.context_tokens import context_tokens
 from arbiter.backends.draft_features import TokenReader, split_tokens
 from arbiter.backends.head_model import DraftHead
 from arbiter.backends.prompts import PromptTemplate
@@ -30,11 +32,17 @@ class InProcessHead:
         ``BackendError`` if the steps end with another separator than in training.
         """
         self._head.check_separator(request)
-        context = self._template.render(request.transcript, request.separator)
-        prompt, candidate = split_tokens(
-            partial(prompt_tokens, self._texts), context, request.candidate + request.separator
-        )
+        prompt, candidate = self._tokens(request)
         if not prompt or not candidate:
             raise BackendError("models.router: a head on the draft needs a context and a step that are not empty")
         reading = await self._reader.read(prompt, candidate)
         return self._head.score(request, reading, len(prompt) + len(candidate))
+
+    def _tokens(self, request: ScoreRequest) -> tuple[Sequence[int], Sequence[int]]:
+        """Return the tokens of the context and of the candidate: those that the draft wrote, if they are known."""
+        texts, separator = self._texts, request.separator
+        if self._template.annotate or not texts.decode(request.token_ids).endswith(separator):
+            context = self._template.render(request.transcript, separator)
+            return split_tokens(partial(prompt_tokens, texts), context, request.candidate + separator)
+        context = context_tokens(texts, self._template, request.transcript, separator, request.of_draft)
+        return context, request.token_ids

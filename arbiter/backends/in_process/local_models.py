@@ -33,7 +33,7 @@ async def open_local_generator(
     with special tokens.
     """
     loaded = loaded or await _loaded(table, "generator", threads)
-    refuse_special_marks(loaded.texts, f"the model {loaded.name!r}")
+    refuse_special_marks(loaded.texts, f"the model {loaded.name!r}", template.before_steps)
     from arbiter.backends.in_process.decoding import InProcessGenerator
 
     generator = InProcessGenerator(loaded, template, table.batch)

@@ -6,6 +6,7 @@ from arbiter.backends.in_process.continuous_batching import Engine, Outputs
 from arbiter.backends.in_process.model_loading import Loaded, too_long
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.scorer import labels_of
+from arbiter.backends.step_blocks import scored_together
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.model_traits import KVMemory
 from arbiter.protocols.ports import Score, ScoreRequest
@@ -30,6 +31,15 @@ class InProcessScorer:
     async def score(self, request: ScoreRequest) -> Score:
         """Score one candidate. Raises ``ContextTooLongError`` if the text is longer than the model's context."""
         return await self.engine.worker.submit(request)
+
+    @property
+    def scores_blocks(self) -> bool:
+        """True: one batch reads all candidates."""
+        return True
+
+    async def score_block(self, requests: tuple[ScoreRequest, ...]) -> tuple[Score, ...]:
+        """Score the candidates of a block. Raises as ``score``."""
+        return await scored_together(self.score, requests)
 
     @property
     def context(self) -> int:

@@ -24,6 +24,7 @@ from arbiter.backends.served.refusals import excerpt
 from arbiter.backends.served.transport import Transport, UnreachableError
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.records import Transcript, Turn, Usage
+from arbiter.structured.thoughts import THOUGHT_MARKS
 
 PATH = "/v1/chat/completions"
 Continuation = Literal["continue_final_message", "prefix", "prefill"]
@@ -92,10 +93,17 @@ class ChatRequests:
     ) -> tuple[CompletionAnswer, Usage]:
         """Return what follows the steps of ``transcript`` and the text ``written`` after them, and its tokens.
 
-        Raises as ``complete_chat``.
+        Raises as ``complete_chat``, and ``BackendError`` for steps with a thought, which templates rewrite: Qwen3's
+        puts an empty thought before an open one, and DeepSeek's leaves out a closed one.
         """
         messages = chat_messages(self._template, transcript)
         partial = self._template.render_steps(transcript, separator) + written
+        if any(mark in partial for mark in THOUGHT_MARKS):
+            raise BackendError(
+                f"{self._transport.address.at(PATH)} cannot continue steps with a thought: the chat templates of "
+                "models that think rewrite it. Switch thinking off, or serve the model with /v1/completions (and leave "
+                "api out)"
+            )
         return await complete_chat(self._transport, messages, body, problem, partial, self._continued)
 
 

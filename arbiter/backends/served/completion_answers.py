@@ -65,6 +65,7 @@ class CompletionAnswer(msgspec.Struct, frozen=True):
     stop_reason: str | int | msgspec.UnsetType | None = msgspec.UNSET  # vLLM: the text, or a token, or null at the end
     stopping_word: str | msgspec.UnsetType | None = msgspec.UNSET  # llama.cpp: the text, or "" at the end
     logprobs: Logprobs | None = None
+    token_ids: list[int] | None = None
     index: int = 0
 
 

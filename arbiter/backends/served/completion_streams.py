@@ -80,11 +80,13 @@ def joined(body: bytes) -> bytes:
 
 
 def _with_more(before: dict[str, Any] | None, more: dict[str, Any]) -> dict[str, Any]:
-    """Return a choice with the text of a further chunk. Its other fields are those of the chunk that ends it."""
+    """Return a choice with the text and tokens of a further chunk. Other fields are those of the chunk that ends it."""
     if before is None:
         return more
     text = str(before.get("text") or "") + str(more.get("text") or "")
-    return {**(before if before.get("finish_reason") else more), "text": text}
+    joined = {**(before if before.get("finish_reason") else more), "text": text}
+    given = before.get("token_ids"), more.get("token_ids")
+    return joined if given == (None, None) else {**joined, "token_ids": [one for ids in given for one in ids or ()]}
 
 
 def _chunks(line: bytes) -> Iterator[_Chunk]:

@@ -12,8 +12,8 @@ Sources, with the versions read:
 sglang's ``/v1/classify`` is not supported: it applies a softmax, which turns every single value into 1.0.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -39,17 +39,20 @@ class ScoreAnswer(msgspec.Struct, frozen=True):
 class ScoreDialect(msgspec.Struct, frozen=True):
     """A dialect: where to send a request, its fields besides the model's name, and how to read the answer.
 
-    ``read`` takes the answer and the number of steps in the text. ``range`` says what the numbers are: raw logits, or
+    ``request_fields`` takes a text, or a list of several if ``takes_lists``. ``read`` takes the answer, the index of a
+    text, and the number of steps in it. The tokens of an answer that counts those of all texts together are those of
+    the first one. ``range`` says what the numbers are: raw logits, or
     probabilities (one, or two whose sum is 1). ``softened`` has the fields that request probabilities instead of raw
     logits; they serve to check that the server honours the request.
     """
 
     path: str
-    request_fields: Callable[[str], dict[str, Any]]
+    request_fields: Callable[[str | list[str]], dict[str, Any]]
     decoder: "msgspec.json.Decoder[Any]"
-    read: Callable[[Any, int], ScoreAnswer]
+    read: Callable[[Any, int, int], ScoreAnswer]
     range: Range = "logits"
     softened: Mapping[str, Any] | None = None
+    takes_lists: bool = True
 
 
 _FIXES = (
@@ -153,23 +156,26 @@ class _PooledRows(msgspec.Struct, frozen=True):
     usage: ServerUsage | None = None
 
 
+Indexed = TypeVar("Indexed", _Embedding, _Probabilities, _Pool, _Rows)
+
+
 class _Scored(msgspec.Struct, frozen=True):
     scores: list[Logits]
     token_logprobs: list[Logits] | None = None
     usage: ServerUsage | None = None
 
 
-def _classified(answer: _Classified | list[_Classified], _: int) -> ScoreAnswer:
-    one = answer[0] if isinstance(answer, list) else answer
+def _classified(answer: _Classified | list[_Classified], index: int, _: int) -> ScoreAnswer:
+    one = answer[index] if isinstance(answer, list) else answer
     reported = ServerUsage(one.meta_info.prompt_tokens, 0, CacheDetails(one.meta_info.cached_tokens))
     return ScoreAnswer(one.embedding, counted(reported))
 
 
-def _embedded(answer: _Embedded, _: int) -> ScoreAnswer:
-    return ScoreAnswer(first(answer.data).embedding, counted(answer.usage))
+def _embedded(answer: _Embedded, index: int, _: int) -> ScoreAnswer:
+    return ScoreAnswer(_nth(answer.data, index).embedding, _share(answer.usage, index))
 
 
-def _embedded_by_token(answer: _Embedded, _: int) -> ScoreAnswer:
+def _embedded_by_token(answer: _Embedded, _index: int, _: int) -> ScoreAnswer:
     """Return the numbers of the last token. The flat list has one number for each token, or two."""
     numbers, usage = first(answer.data).embedding, counted(answer.usage)
     if len(numbers) not in (usage.prompt_tokens, 2 * usage.prompt_tokens) or not numbers:
@@ -180,33 +186,43 @@ def _embedded_by_token(answer: _Embedded, _: int) -> ScoreAnswer:
     return ScoreAnswer(numbers[-(len(numbers) // usage.prompt_tokens) :], usage)
 
 
-def _classified_by_vllm(answer: _ClassifiedByVllm, _: int) -> ScoreAnswer:
-    return ScoreAnswer(first(answer.data).probs, counted(answer.usage))
+def _classified_by_vllm(answer: _ClassifiedByVllm, index: int, _: int) -> ScoreAnswer:
+    return ScoreAnswer(_nth(answer.data, index).probs, _share(answer.usage, index))
 
 
-def _pooled(answer: _Pooled, _: int) -> ScoreAnswer:
-    return ScoreAnswer(first(answer.data).data, counted(answer.usage))
+def _pooled(answer: _Pooled, index: int, _: int) -> ScoreAnswer:
+    return ScoreAnswer(_nth(answer.data, index).data, _share(answer.usage, index))
 
 
-def _pooled_by_step(answer: _PooledRows, steps: int) -> ScoreAnswer:
-    rows = first(answer.data).data
+def _pooled_by_step(answer: _PooledRows, index: int, steps: int) -> ScoreAnswer:
+    rows = _nth(answer.data, index).data
     if len(rows) != steps:
         raise ShapeError(
             f"{len(rows)} rows for a text of {steps} steps. Is step_tag the model's tag, is it a single token that no "
             "step contains, and is the server started with it "
             '(--pooler-config \'{"tok_pooling_type": "STEP", "step_tag_id": …}\')?'
         )
-    return ScoreAnswer(rows[-1], counted(answer.usage))
+    return ScoreAnswer(rows[-1], _share(answer.usage, index))
 
 
-def _scored(answer: _Scored, _: int) -> ScoreAnswer:
+def _scored(answer: _Scored, index: int, _: int) -> ScoreAnswer:
     """Require log-probabilities: only a language model returns them, and without them a classifier looks the same."""
-    if len(answer.token_logprobs or []) != 1 or len(answer.scores) != 1 or len(answer.scores[0]) != 2:
+    scores = answer.scores
+    if len(answer.token_logprobs or []) != len(scores) or index >= len(scores) or len(scores[index]) != 2:
         raise ShapeError(
             "something other than two probabilities with their log-probabilities. Is a language model served there, "
             "by sglang 0.5.23 or later?"
         )
-    return ScoreAnswer(answer.scores[0], counted(answer.usage))
+    return ScoreAnswer(scores[index], _share(answer.usage, index))
+
+
+def _nth(data: Sequence[Indexed], index: int) -> Indexed:
+    """Return the entry of the text number ``index``. Raises ``IndexError`` if there is none."""
+    return first(data) if len(data) == 1 and not index else sorted(data, key=lambda one: one.index)[index]
+
+
+def _share(usage: ServerUsage | None, index: int) -> Usage:
+    return counted(usage) if index == 0 else Usage()
 
 
 def dialect_of(scores: Classifier, step_tag: str | None = None, labels: Labels | None = None) -> ScoreDialect:
@@ -221,13 +237,15 @@ def dialect_of(scores: Classifier, step_tag: str | None = None, labels: Labels |
         case "embeddings":
             return ScoreDialect("/v1/embeddings", _input, msgspec.json.Decoder(_Embedded), _embedded)
         case "token-embeddings":
-            return ScoreDialect("/v1/embeddings", _input, msgspec.json.Decoder(_Embedded), _embedded_by_token)
+            return ScoreDialect(
+                "/v1/embeddings", _input, msgspec.json.Decoder(_Embedded), _embedded_by_token, takes_lists=False
+            )
         case "score":
             good, bad = labels or (None, None)
             fields = {"query": "", "label_token_ids": [bad, good], "apply_softmax": True, "return_token_logprobs": True}
             return ScoreDialect(
                 "/v1/score",
-                lambda text: {"items": [text], **fields},
+                lambda text: {"items": [text] if isinstance(text, str) else text, **fields},
                 msgspec.json.Decoder(_Scored),
                 _scored,
                 "probabilities",
@@ -264,5 +282,5 @@ def remedy(error: str, name: str) -> str:
     return f"{' ' if error.endswith('?') else '. '}{found.format(name=name)}" if found else ""
 
 
-def _input(text: str) -> dict[str, Any]:
+def _input(text: str | list[str]) -> dict[str, Any]:
     return {"input": text}

@@ -9,7 +9,7 @@ from arbiter.backends.tokenizers import end_tokens, known_tokenizer, read_tokeni
 from arbiter.config.model_tables import ServedEngine, ServedTable
 from arbiter.protocols.errors import ConfigError
 
-OWNERS: Mapping[str, ServedEngine] = {"sglang": "sglang", "vllm": "vllm"}
+OWNERS: Mapping[str, ServedEngine] = {"sglang": "sglang", "vllm": "vllm", "llamacpp": "llama.cpp"}
 """The engine by the owner in its list of models."""
 
 

@@ -14,7 +14,7 @@ from arbiter.backends.served.completion_answers import (
     first,
     requested,
 )
-from arbiter.backends.served.generator import WITHOUT_PENALTIES
+from arbiter.backends.served.request_fields import WITHOUT_PENALTIES
 from arbiter.backends.served.transport import Transport
 from arbiter.config.model_tables import Engine
 from arbiter.protocols.errors import BackendError

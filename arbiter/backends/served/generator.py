@@ -30,25 +30,20 @@ from arbiter.backends.served.constraints import ServerConstraints
 from arbiter.backends.served.context_room import refuse_cut, within_context
 from arbiter.backends.served.draft_memory import DraftMemory
 from arbiter.backends.served.logprobs import Logprobs, alternatives, alternatives_option, confidence_of
+from arbiter.backends.served.problem_sessions import release_at
 from arbiter.backends.served.prompt_form import PromptForm, as_text
+from arbiter.backends.served.request_fields import priority_of
+from arbiter.backends.served.token_steps import RETURNED, TokenSteps, Written
 from arbiter.backends.served.transport import TemporaryError, Transport
 from arbiter.backends.served.written_tokens import written_tokens_of
 from arbiter.config.model_tables import Engine
 from arbiter.protocols.errors import BackendError, ContextTooLongError
 from arbiter.protocols.ports import Generation, GenerationRequest, Say
-from arbiter.protocols.records import StopReason, Transcript, Usage
+from arbiter.protocols.records import PENALTIES, StopReason, Transcript, Usage
 
 log = logging.getLogger("arbiter.backends")
 
 _PROBE_TOKENS = 4
-_LATER: dict[Engine, int] = {
-    "sglang": -1,
-    "vllm": 1,
-}  # sign of later: sglang serves the highest number first, vLLM the lowest
-_AHEAD = 1 << 20  # more than the number of problems in flight
-WITHOUT_PENALTIES = {"presence_penalty": 0, "frequency_penalty": 0, "repetition_penalty": 1}
-"""Sent to a target that checks proposals: the choices that it shows are without penalties, and some servers take
-default penalties from the model's generation settings."""
 
 
 class MissingLogprobsError(BackendError):
@@ -69,6 +64,7 @@ class ServedGenerator:
     - ``form``: in which form prompts are sent.
     - ``chats``: how to make requests to a host of chat completions. Without it, they go to ``/v1/completions``.
     - ``count``: counts the tokens of a prompt, if the tokenizer is known.
+    - ``steps``: how steps are sent as tokens, or why the server cannot take and return them.
     """
 
     def __init__(
@@ -86,6 +82,7 @@ class ServedGenerator:
         chats: chat_hosts.ChatRequests | None = None,
         form: PromptForm = as_text,
         count: Callable[[str], int] | None = None,
+        steps: TokenSteps | str = "its server was not asked for tokens",
     ) -> None:
         self._transport = transport
         self._model = model
@@ -100,6 +97,7 @@ class ServedGenerator:
         self._chats = chats
         self._form = form
         self._count = count
+        self._steps = steps
         where = transport.address.at(self._path)
         self._streams = True
         self._constraints = ServerConstraints(self._signs.engine, chats is not None, where)
@@ -124,6 +122,11 @@ class ServedGenerator:
         )
 
     @property
+    def without_token_ids(self) -> str | None:
+        """Why the model reads its own steps as text; None if it reads the tokens that it wrote."""
+        return self._steps if isinstance(self._steps, str) else None
+
+    @property
     def continued(self) -> chat_hosts.Continued | None:
         """How a host of chat completions continues a partial answer; None for ``/v1/completions``."""
         return self._chats.continued if self._chats else None
@@ -131,6 +134,10 @@ class ServedGenerator:
     def prompt_tokens(self, transcript: Transcript, separator: str) -> int | None:
         """Return the number of tokens in the prompt; None if the tokenizer is not known."""
         return None if self._count is None else self._count(self._template.render(transcript, separator))
+
+    def release(self, problem: str) -> None:
+        """Close the problem's session at the server, if it has one."""
+        release_at(self._transport, problem)
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Write one step, of at most the tokens that the context leaves.
@@ -173,12 +180,16 @@ class ServedGenerator:
         sampling: dict[str, Any] = {"temperature": request.temperature, **priority_of(request, self._priority)}
         sampling |= {"top_p": request.top_p, "seed": request.seed} if request.temperature > 0 else self._greedily
         if request.penalizes:
-            sampling |= {name: getattr(request, name) for name in ("presence_penalty", "frequency_penalty")}
+            sampling |= {name: getattr(request, name) for name in PENALTIES}
         # No head scores a step that is passed on as it is written.
         is_plain = constraint is None and not request.penalizes and say is None
         remembers = self._memory is not None and request.temperature == 0 and is_plain
         ends = {"stop": [request.separator]} if constraint is None else constraint
         options = {**ends, **self._logprobs(request, remembers), **sampling, **self._marks(request)}
+        steps = self._token_steps(request)
+        prompt = steps and steps.prompt(self._template, request)
+        if prompt is not None:
+            options |= {"prompt": prompt, **RETURNED}
         try:
             choice, usage, spent = await self._complete(request, "", request.max_tokens, options, say)
         except ContextTooLongError:
@@ -198,8 +209,15 @@ class ServedGenerator:
         confidence = self._confidence(request, choice, text) if request.confidence else None
         kept = _kept(usage, len(text + request.separator), len(choice.text))
         rest = Usage(completion_tokens=usage.completion_tokens - kept.completion_tokens)
-        step = Generation(text=text, stop_reason=ending, usage=kept, overhead=spent + rest, confidence=confidence)
+        ids, overrun = Written()
+        if steps and prompt and choice.token_ids:
+            ids, overrun = steps.written(request, prompt, choice.token_ids, text, ending)
+        step = Generation(text, ending, kept, spent + rest, confidence=confidence, token_ids=ids, overrun=overrun)
         return self._with_tokens(step, request, choice.logprobs)
+
+    def _token_steps(self, request: GenerationRequest) -> TokenSteps | None:
+        """Return how the steps of a request are sent as tokens; None if they are sent as text."""
+        return self._steps if request.token_exact and not isinstance(self._steps, str) else None
 
     def _logprobs(self, request: GenerationRequest, remembers: bool) -> dict[str, Any]:
         """Return the fields that request the log-probabilities that ``request`` or the memory needs."""
@@ -213,7 +231,8 @@ class ServedGenerator:
     def _marks(self, request: GenerationRequest) -> dict[str, bool]:
         """Return the field that keeps special tokens in the answer, where the model's calls are marked with them."""
         rules = request.transcript.rules
-        marked = rules is not None and rules.offered and self._template.calls in SPECIAL_MARKS
+        calls = rules is not None and rules.offered and self._template.calls in SPECIAL_MARKS
+        marked = calls or self._template.calls == "harmony"  # whose answers have marks without any call
         return {"skip_special_tokens": False} if marked and self.keeps_marks else {}
 
     def _confidence(self, request: GenerationRequest, choice: CompletionAnswer, text: str) -> float:
@@ -233,7 +252,7 @@ class ServedGenerator:
         """Return ``step`` with its tokens, if they are requested. Raises ``MissingLogprobsError`` without them."""
         if request.top_logprobs is None:
             return step
-        whole = step.text + request.separator if step.stop_reason == "separator" else step.text
+        whole = step.text + request.separator + step.overrun if step.stop_reason == "separator" else step.text
         tokens = written_tokens_of(logprobs or Logprobs(), whole, request.top_logprobs)
         if tokens is None:
             raise MissingLogprobsError(
@@ -261,7 +280,7 @@ class ServedGenerator:
         """Return what follows ``written`` in the context, its tokens, and those of requests that only counted it."""
         transcript, separator, problem = request.transcript, request.separator, request.problem
         body = {"model": self._model, **options, **self._always}
-        if not self._chats:
+        if not self._chats and "prompt" not in body:
             body["prompt"] = self._form(self._template.render(transcript, separator) + written)
 
         hearing = hearing_of(separator, say)
@@ -276,16 +295,6 @@ class ServedGenerator:
         answer = await within_context(attempt, max_tokens, self.context)
         refuse_cut(answer[1].prompt_tokens, self.context, self._transport.address.at(self._path))
         return answer
-
-
-def priority_of(request: GenerationRequest, engine: Engine | None) -> dict[str, int]:
-    """Return the field that gives a request its priority: older problems first, requests ahead of need last.
-
-    Every request has one, since sglang serves requests without one last. Empty without ``engine``.
-    """
-    if engine is None:
-        return {}
-    return {"priority": _LATER[engine] * (request.order + _AHEAD * request.ahead)}
 
 
 def _kept(usage: Usage, kept: int, written: int) -> Usage:

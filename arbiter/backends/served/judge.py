@@ -6,6 +6,7 @@ from arbiter.backends.served import chat_hosts
 from arbiter.backends.served.completion_answers import PATH, complete
 from arbiter.backends.served.context_room import refuse_cut
 from arbiter.backends.served.logprobs import alternatives_option, first_alternatives
+from arbiter.backends.served.problem_sessions import release_at
 from arbiter.backends.served.prompt_form import PromptForm, as_text
 from arbiter.backends.served.transport import Transport
 from arbiter.protocols.ports import Score, ScoreRequest
@@ -36,6 +37,10 @@ class ServedJudge:
         self._form = form
         self.context = context
         """The size of the model's context in tokens, if the server reports it."""
+
+    def release(self, problem: str) -> None:
+        """Close the problem's session at the server, if it has one."""
+        release_at(self._transport, problem)
 
     async def score(self, request: ScoreRequest) -> Score:
         """Judge one candidate.

@@ -12,6 +12,7 @@ from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.completion_answers import PATH, complete
 from arbiter.backends.served.context_room import refuse_cut
 from arbiter.backends.served.logprobs import Logprobs, alternatives_option, first_alternatives
+from arbiter.backends.served.problem_sessions import release_at
 from arbiter.backends.served.prompt_form import PromptForm, as_text
 from arbiter.backends.served.scorer import text_of
 from arbiter.backends.served.transport import Transport
@@ -49,6 +50,10 @@ class LabelScorer:
         self._form = form
         self.context = context
         """The size of the model's context in tokens, if the server reports it."""
+
+    def release(self, problem: str) -> None:
+        """Close the problem's session at the server, if it has one."""
+        release_at(self._transport, problem)
 
     async def score(self, request: ScoreRequest) -> Score:
         """Score one candidate.

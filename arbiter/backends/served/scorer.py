@@ -18,6 +18,7 @@ from arbiter.protocols.errors import BackendError
 from arbiter.protocols.ports import Score, ScoreRequest
 
 _NO_NUMBER = re.compile(rb"-?\b(NaN|Infinity)\b")  # as Python's json writes them; other servers write null
+_MARGIN = 1.1  # tokens have different lengths
 _TOGETHER = 1e-2  # how far the sum of two probabilities may be from 1: bfloat16 has 8 bits
 
 
@@ -55,6 +56,24 @@ class ServedScorer:
         """
         return self._score_of(await self._read(request))
 
+    @property
+    def scores_blocks(self) -> bool:
+        """Whether the server reads several texts in one request."""
+        return self._dialect.takes_lists
+
+    async def score_block(self, requests: tuple[ScoreRequest, ...]) -> tuple[Score, ...]:
+        """Score several candidates in one request, which has a text for each. Raises as ``score``.
+
+        Servers count the tokens of all texts together. So the longest text must stay a tenth below the context: it is
+        only known by its characters.
+        """
+        texts = [text_of(self._template, request, self._step_tag) for request in requests]
+        answers = await self._read_all(requests, self._dialect.request_fields(texts))
+        tokens = sum(answer.usage.prompt_tokens for answer in answers)
+        longest = tokens * max(map(len, texts)) / max(sum(map(len, texts)), 1)
+        refuse_cut(math.ceil(_MARGIN * longest), self.context, self._where)
+        return tuple(map(self._score_of, answers))
+
     async def check(self, request: ScoreRequest) -> None:
         """Score one candidate, and check that the server returns raw logits where the dialect requests them.
 
@@ -86,25 +105,31 @@ class ServedScorer:
         return self._transport.address.at(self._dialect.path)
 
     async def _read(self, request: ScoreRequest, changes: Mapping[str, Any] | None = None) -> ScoreAnswer:
-        dialect, steps = self._dialect, len(request.transcript.steps) + 1
         text = text_of(self._template, request, self._step_tag)
-        body = {"model": self._model, **dialect.request_fields(text), **(changes or {})}
+        [answer] = await self._read_all((request,), self._dialect.request_fields(text), changes)
+        refuse_cut(answer.usage.prompt_tokens, self.context, self._where)
+        return answer
+
+    async def _read_all(
+        self, requests: tuple[ScoreRequest, ...], fields: Mapping[str, Any], changes: Mapping[str, Any] | None = None
+    ) -> list[ScoreAnswer]:
+        """Return the numbers for each of ``requests``, whose texts are in ``fields``."""
+        dialect, steps = self._dialect, [len(request.transcript.steps) + 1 for request in requests]
+        body = {"model": self._model, **fields, **(changes or {})}
         try:
-            answer = await requested(
+            return await requested(
                 self._transport,
                 dialect.path,
                 body,
-                request.problem,
+                requests[0].problem,
                 dialect.decoder,
-                lambda answer: dialect.read(answer, steps),
+                lambda answer: [dialect.read(answer, index, count) for index, count in enumerate(steps)],
                 _with_null,
             )
         except IndexError as error:
             raise BackendError(f"{self._where} answered without a score. Is a classifier served there?") from error
         except (ShapeError, CountError) as error:
             raise BackendError(f"{self._where} answered with {error}") from error
-        refuse_cut(answer.usage.prompt_tokens, self.context, self._where)
-        return answer
 
     def _score_of(self, reading: ScoreAnswer) -> Score:
         logits, where, expected = reading.numbers, self._where, self._dialect.range

@@ -13,12 +13,15 @@ from arbiter.backends.served.chat_hosts import ChatRequests, find_continuation
 from arbiter.backends.served.dialects import dialect_of, remedy
 from arbiter.backends.served.draft_memory import DraftMemory
 from arbiter.backends.served.end_signs import end_signs
-from arbiter.backends.served.generator import WITHOUT_PENALTIES, ServedGenerator
+from arbiter.backends.served.generator import ServedGenerator
 from arbiter.backends.served.judge import ServedJudge
 from arbiter.backends.served.label_tokens import LabelScorer
+from arbiter.backends.served.problem_sessions import control_table, with_sessions
 from arbiter.backends.served.prompt_form import PromptForm, prompt_counter, prompt_form, prompt_texts
 from arbiter.backends.served.refusals import decoded, understood
+from arbiter.backends.served.request_fields import WITHOUT_PENALTIES
 from arbiter.backends.served.scorer import ServedScorer
+from arbiter.backends.served.token_steps import token_steps
 from arbiter.backends.served.transport import (
     Address,
     NotServedError,
@@ -32,7 +35,7 @@ from arbiter.backends.served.transport import (
 from arbiter.backends.served.verification import VerificationSettings, VerifyingGenerator
 from arbiter.backends.token_texts import TransformersTokenTexts, refuse_special_marks
 from arbiter.backends.tokenizers import end_tokens, read_tokenizer
-from arbiter.config.model_tables import Engine, HostedTable, ServedTable, is_chat
+from arbiter.config.model_tables import Engine, HostedTable, ServedEngine, ServedTable, is_chat
 from arbiter.protocols.errors import BackendError, ConfigError
 from arbiter.protocols.ports import GenerationRequest, Generator, Proposal, Scorer, ScoreRequest
 from arbiter.protocols.records import Transcript
@@ -84,14 +87,19 @@ async def open_served_generator(
     Raises ``ConfigError`` if its key is missing or its tokenizer cannot be read, and ``BackendError`` as
     ``served_model``, if a check fails, or if the model marks thoughts with special tokens.
     """
-    async with open_transport(name, table) as transport:
+    async with _open_with_sessions(name, table) as transport:
         greedily = WITHOUT_PENALTIES if table.verifies else None
         listed, texts, chats = await served_model(name, table), await prompt_texts(table), None
-        if texts:
-            refuse_special_marks(texts, f"models.{name}")
+        if texts and template.calls != "harmony":  # whose marks are kept, or it is refused with its calls
+            refuse_special_marks(texts, f"models.{name}", template.before_steps)
         if is_chat(table):
             found = await _try_request(name, find_continuation(transport, table.model, separator))
             chats = ChatRequests(transport, template, found)
+        owner = listed.owned_by if listed else None
+        signs, form = await end_signs(name, table, owner), prompt_form(texts)
+        await _refuse_reward_server(name, table, transport)
+        trial = token_steps(transport, table.model, None if chats else texts, signs.engine, form)
+        steps = await _try_request(name, trial)
         generator = ServedGenerator(
             transport,
             table.model,
@@ -99,15 +107,15 @@ async def open_served_generator(
             greedily,
             table.priority,
             isinstance(table, HostedTable),
-            _required_fields(table),
+            _required_fields(signs.engine),
             memory,
-            await end_signs(name, table, listed.owned_by if listed else None),
+            signs,
             listed.max_model_len if listed else None,
             chats,
-            prompt_form(texts),
+            form,
             prompt_counter(texts),
+            steps,
         )
-        await _refuse_reward_server(name, table, transport)
         if table.verifies:
             settings = await _verification_settings(name, table, table.verifies, listed)
             verifying = VerifyingGenerator(generator, transport, table.model, template, settings)
@@ -128,7 +136,7 @@ async def open_served_scorer(
     A small request checks it first, since a listed model may be of another kind, or the server may use another
     dialect. Raises as ``open_served_generator``.
     """
-    async with open_transport(name, table) as transport:
+    async with _open_with_sessions(name, table) as transport:
         listed, form = await served_model(name, table), prompt_form(await prompt_texts(table))
         scorer, check = _scorer(name, transport, table, template, targets, form, listed and listed.max_model_len)
         try:
@@ -144,7 +152,7 @@ async def open_served_judge(table: ServedTable, prompt: JudgePrompt) -> AsyncGen
 
     Raises as ``open_served_generator``.
     """
-    async with open_transport("judge", table) as transport:
+    async with _open_with_sessions("judge", table) as transport:
         hosted, form = isinstance(table, HostedTable), prompt_form(await prompt_texts(table))
         listed = await served_model("judge", table)
         context = listed.max_model_len if listed else None
@@ -178,6 +186,17 @@ async def open_transport(name: str, table: ServedTable) -> AsyncGenerator[Transp
 
         opening = open_http(address)
     async with opening as transport:
+        yield transport
+
+
+@asynccontextmanager
+async def _open_with_sessions(name: str, table: ServedTable) -> AsyncGenerator[Transport]:
+    """Yield the transport as ``open_transport``, with a session for each problem where the server keeps sessions."""
+    async with (
+        open_transport(name, table) as plain,
+        open_transport(name, control_table(table)) as control,
+        with_sessions(table, plain, control) as transport,
+    ):
         yield transport
 
 
@@ -221,9 +240,9 @@ async def model_info(transport: Transport) -> ModelInfo | None:
         return None
 
 
-def _required_fields(table: ServedTable) -> dict[str, float]:
-    """Return the fields for the model's own distribution: the defaults of llama.cpp's server change it."""
-    return {"repeat_penalty": 1.0, "min_p": 0.0} if table.named_engine == "llama.cpp" else {}
+def _required_fields(engine: ServedEngine | None) -> dict[str, float]:
+    """Return the fields for the model's own distribution: the defaults of llama.cpp's servers change it."""
+    return {"repeat_penalty": 1.0, "min_p": 0.0, "top_k": 0} if engine == "llama.cpp" else {}
 
 
 async def _refuse_reward_server(name: str, table: ServedTable, transport: Transport) -> None:

@@ -3,7 +3,7 @@ itself, and writes the rest.
 
 Drafts are only verified at temperature 0. These rules make the step exactly the one that the target writes alone:
 
-- Context and draft are tokenised separately. The model continues from tokens, never from rejoined text.
+- Context and draft have tokens of their own. The model continues from tokens, never from rejoined text.
 - Separator and end are searched for in the agreed tokens and across the join, since servers only search their output.
 - Penalties are off.
 - Limits count the agreed tokens.
@@ -11,24 +11,22 @@ Drafts are only verified at temperature 0. These rules make the step exactly the
 Only the server's numerics can differ: of two almost equal choices, reading may give one and writing the other.
 """
 
-from collections.abc import Sequence
-
 import msgspec
 
 from arbiter.backends.call_formats.forms import SPECIAL_MARKS
+from arbiter.backends.context_tokens import context_tokens, step_tokens
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.engine_logprobs import LOGPROB_DIALECTS, LogprobAnswer, LogprobQuery, read_answer
-from arbiter.backends.served.generator import ServedGenerator, priority_of
+from arbiter.backends.served.generator import ServedGenerator
+from arbiter.backends.served.request_fields import priority_of
 from arbiter.backends.served.transport import Transport
-from arbiter.backends.step_tokens import StepTokens, agreed_tokens, agreement, proposed_tokens
+from arbiter.backends.step_tokens import ContextDecoder, StepTokens, agreed_tokens, agreement, proposed_tokens
 from arbiter.backends.token_texts import TokenTexts, prompt_tokens
 from arbiter.backends.wrapped_generator import written_by
 from arbiter.config.model_tables import Engine
 from arbiter.protocols.errors import BackendError, ContextTooLongError
-from arbiter.protocols.ports import Generation, GenerationRequest, Say
+from arbiter.protocols.ports import Generation, GenerationRequest, Proposal, Say
 from arbiter.protocols.records import StopReason, Transcript, Usage
-
-_JOIN = 5  # context tokens before the step when it is decoded, as servers do
 
 
 class VerificationSettings(msgspec.Struct, frozen=True):
@@ -72,9 +70,18 @@ class VerifyingGenerator:
         """Why the server cannot return log-probabilities; None if it can, or if that is not known."""
         return self._plain.without_logprobs
 
+    @property
+    def without_token_ids(self) -> str | None:
+        """Why the model reads its own steps as text; None if it reads the tokens that it wrote."""
+        return self._plain.without_token_ids
+
     def prompt_tokens(self, transcript: Transcript, separator: str) -> int | None:
         """Return the number of tokens in the prompt; None if the tokenizer is not known."""
         return self._plain.prompt_tokens(transcript, separator)
+
+    def release(self, problem: str) -> None:
+        """Close the problem's session at the server, if it has one."""
+        self._plain.release(problem)
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Write one step, or the rest of a proposed one. Raises as ``ServedGenerator``."""
@@ -89,11 +96,8 @@ class VerifyingGenerator:
         is_exact = request.temperature == 0 and not request.penalizes and request.top_logprobs is None
         if request.proposal is None or not is_exact or (rules and self._template.calls in SPECIAL_MARKS):
             return await written_by(self._plain, request, say)
-        texts = self._checks.texts
-        text = self._template.render(request.transcript, request.separator)
-        prompt = prompt_tokens(texts, text)
-        proposal, room = request.proposal, request.max_tokens
-        proposed = proposed_tokens(texts, proposal.text, proposal.stop_reason, request.separator, room)
+        prompt, proposed = self._tokens(request, request.proposal)
+        room = request.max_tokens
         # if prompt and limit exceed the context, the server decides: it refuses the request or cuts the answer
         fits = self._checks.context is None or len(prompt) + room <= self._checks.context
         if not (prompt and proposed and fits):
@@ -115,7 +119,7 @@ class VerifyingGenerator:
                 f"{self._transport.address.at(self._dialect.path)} answered without the model's own choice for each "
                 f"token. Is its engine {self._checks.engine}? Set verifies to the engine, or leave it out"
             )
-        decoder = _ContextDecoder(self._checks.texts, prompt[-_JOIN:])
+        decoder = ContextDecoder(self._checks.texts, prompt)
         step = StepTokens(decoder, request.separator, self._checks.ends, request.max_tokens)
         step.take(agreed_tokens(proposed, [*read.choices, read.tokens[0]]))
         found_all = len(step.tokens) > len(proposed)  # then the token written after them belongs to the step too
@@ -127,7 +131,22 @@ class VerifyingGenerator:
         found = agreement(proposed, step)
         overhead += Usage(prompt_tokens=found.proposed - found.matched)
         usage = Usage(len(prompt), len(step.tokens), min(read.cached, len(prompt)))
-        return Generation(step.text, step.ending, usage, overhead, found)
+        made = Generation(step.text, step.ending, usage, overhead, found)
+        if not self._by_tokens(request):
+            return made
+        return msgspec.structs.replace(made, token_ids=tuple(step.tokens), overrun=step.overrun)
+
+    def _by_tokens(self, request: GenerationRequest) -> bool:
+        return request.token_exact and self._plain.without_token_ids is None
+
+    def _tokens(self, request: GenerationRequest, proposal: Proposal) -> tuple[list[int], list[int]]:
+        """Return the tokens of the context, and those of the proposal: at most one less than the step may have."""
+        texts, separator, room = self._checks.texts, request.separator, request.max_tokens
+        if self._by_tokens(request):
+            prompt = context_tokens(texts, self._template, request.transcript, separator, request.wrote)
+            return prompt, step_tokens(texts, proposal, separator, room)
+        prompt = prompt_tokens(texts, self._template.render(request.transcript, separator))
+        return prompt, proposed_tokens(texts, proposal.text, proposal.stop_reason, separator, room)
 
     async def _continue(self, request: GenerationRequest, prompt: list[int], step: StepTokens) -> Usage:
         """Have the model write the rest of ``step``. Return the cost besides the tokens of the step."""
@@ -157,15 +176,3 @@ class VerifyingGenerator:
             return "separator"
         ended = written.matched is None if self._checks.engine == "vllm" else written.matched in self._checks.ends
         return "end" if ended else None
-
-
-class _ContextDecoder:
-    """Decodes tokens with the context before them: some tokenizers drop a space at the beginning of a text."""
-
-    def __init__(self, texts: TokenTexts, before: Sequence[int]) -> None:
-        self._texts = texts
-        self._before = before
-        self._skipped = len(texts.decode(before))
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        return self._texts.decode([*self._before, *tokens])[self._skipped :]

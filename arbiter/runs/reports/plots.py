@@ -21,7 +21,7 @@ from arbiter.runs.results import Summary
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# The colours of Okabe and Ito, and two of Tol, which are distinguishable with any colour vision. Markers differ.
+# The colours of Okabe and Ito, and four of Tol, which are distinguishable with any colour vision. Markers differ.
 STYLES: dict[RunType, tuple[str, str]] = {
     "draft": ("#E69F00", "D"),
     "target": ("#000000", "P"),
@@ -34,6 +34,8 @@ STYLES: dict[RunType, tuple[str, str]] = {
     "judge": ("#F0E442", "h"),
     "trigger": ("#882255", "<"),
     "paced": ("#44AA99", ">"),
+    "glimpse": ("#332288", "p"),
+    "pomdp": ("#117733", "d"),
 }
 _MODELS: dict[Model, str] = {
     "draft": "#E69F00",

@@ -8,11 +8,14 @@ import msgspec
 
 from arbiter.config.config import Config
 from arbiter.config.policy_tables import TABLES
+from arbiter.config.serve_tables import SloTable
 from arbiter.log.reader import LOG, has_log
+from arbiter.log.run import Run
 from arbiter.protocols.errors import ReportError, RunError
 from arbiter.runs.reports.gap_figures import ALONE, GapRecovery, OutcomesOfRun, gap_recovery
 from arbiter.runs.reports.reported_run import ReportedRun, read_run
 from arbiter.runs.reports.short_form import not_graded
+from arbiter.runs.reports.stream_figures import HEADS, StreamFigures, stream_figures, stream_rows
 from arbiter.runs.reports.tables import ReportRow, as_csv, columns_for, markdown, markdown_table, ordered
 
 PLOTS = {
@@ -37,20 +40,24 @@ class Report(msgspec.Struct, frozen=True):
     """Runs in the order of their table, and warnings for their comparison.
 
     ``passed_over`` are the folders that were given and hold no run. ``recovery`` is set if the draft alone and the
-    target alone are among the runs.
+    target alone are among the runs. ``times`` are those of the answers, if they were requested.
     """
 
     runs: list[ReportedRun]
     warnings: list[str]
     passed_over: list[Path] = []
     recovery: GapRecovery | None = None
+    times: list[StreamFigures] = []
 
     @property
     def entries(self) -> list[ReportRow]:
         return [ReportRow(run.name, run.summary, "" if run.state == "finished" else run.state) for run in self.runs]
 
     def to_json(self) -> bytes:
-        """Return ``runs`` (with ``run``, ``state``, ``seed``, ``data``, ``summary``), ``warnings`` and ``recovery``."""
+        """Return ``runs`` (with ``run``, ``state``, ``seed``, ``data``, ``summary``), ``warnings`` and ``recovery``.
+
+        ``times`` is there if they were requested.
+        """
         runs = [
             {
                 "run": run.name,
@@ -61,12 +68,15 @@ class Report(msgspec.Struct, frozen=True):
             }
             for run in self.runs
         ]
-        return msgspec.json.encode({"runs": runs, "warnings": self.warnings, "recovery": self.recovery})
+        times = {"times": self.times} if self.times else {}
+        return msgspec.json.encode({"runs": runs, "warnings": self.warnings, "recovery": self.recovery, **times})
 
     def to_markdown(self, plots: Sequence[str] = (), no_plots: str | None = None) -> str:
         """Return the table, the warnings, and either links to ``plots`` or the reason why there are none."""
         parts = ["# Report", markdown(columns_for(self.entries), self.entries)]
         parts += recovery_parts(self.recovery)
+        if self.times:
+            parts += ["## Times of streamed answers", markdown_table(HEADS, stream_rows(self.times))]
         if self.warnings:
             parts += ["## Warnings", "\n".join(f"- {warning}" for warning in self.warnings)]
         parts += [f"![{PLOTS[name]}]({name})" for name in plots]
@@ -75,8 +85,10 @@ class Report(msgspec.Struct, frozen=True):
         return "\n\n".join(parts) + "\n"
 
 
-def report_on(folders: Sequence[Path]) -> Report:
+def report_on(folders: Sequence[Path], slo: SloTable | None = None) -> Report:
     """Return the report on the runs in ``folders``, without duplicates. Folders that hold no run are passed over.
+
+    With ``slo``, which may state no bound, the report has the times of the answers from the logs.
 
     Raises ``RunError``, also if no folder holds a run.
     """
@@ -89,7 +101,12 @@ def report_on(folders: Sequence[Path]) -> Report:
     different = {folder.resolve(): folder for folder in among if folder not in passed_over}
     runs = {run.name: run for run in map(read_run, different.values())}
     in_order = [runs[entry.name] for entry in ordered(ReportRow(run.name, run.summary) for run in runs.values())]
-    return Report(in_order, [*_of_each(in_order), *_of_all(in_order)], passed_over, _recovery(in_order))
+    times = [] if slo is None else [_times(run, slo) for run in in_order]
+    return Report(in_order, [*_of_each(in_order), *_of_all(in_order)], passed_over, _recovery(in_order), times)
+
+
+def _times(run: ReportedRun, slo: SloTable) -> StreamFigures:
+    return stream_figures(run.name, Run.open(run.name), slo, run.summary.wall_seconds)
 
 
 def recovery_parts(recovery: GapRecovery | None) -> list[str]:

@@ -19,6 +19,8 @@ _ORDER: tuple[RunType, ...] = (
     "confidence",
     "trigger",
     "paced",
+    "glimpse",
+    "pomdp",
     "judge",
     "rsd",
     "router",

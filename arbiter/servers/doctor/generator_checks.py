@@ -14,6 +14,7 @@ from arbiter.backends.served.queue_depth import ServerQueueDepth, open_queue_dep
 from arbiter.config.config import Config
 from arbiter.config.model_tables import AnyModelTable, HostedTable, ServedTable, is_chat
 from arbiter.protocols.errors import BackendError
+from arbiter.protocols.model_traits import ReadsSteps
 from arbiter.protocols.ports import Generation, GenerationRequest, Generator, Proposal
 from arbiter.protocols.records import Author, Step, Transcript, Usage
 from arbiter.runs.limit_notes import context_note
@@ -67,6 +68,8 @@ async def writer_checks(name: str, table: AnyModelTable, config: Config) -> Asyn
             yield _continued(model.continued)
         if (note := context_note(config, name, generator, QUESTION)) is not None:
             yield Check("limits", note, "warning")
+        if config.token_exact and isinstance(generator, ReadsSteps) and served:
+            yield _own_steps(generator.without_token_ids)
         patient = _Patient(role, table, config, generator)
         step, checks = await _step(patient)
         for check in checks:
@@ -89,6 +92,13 @@ def _continued(continued: Continued) -> Check:
     """Report how a host of chat completions continues a partial answer; opening it has found that it does."""
     repeats = ", and repeats it in its answer" if continued.repeats else ""
     return Check("partial answers", f"continues a partial answer ({continued.way}){repeats}")
+
+
+def _own_steps(reason: str | None) -> Check:
+    """Report how the model reads the steps that it wrote itself: ``reason`` says why it reads them as text."""
+    if reason is None:
+        return Check("own steps", "continues from the tokens that it wrote itself")
+    return Check("own steps", f"reads its own steps as text, so they may differ from one long answer: {reason}")
 
 
 async def _growth(patient: _Patient, before: int) -> Check | None:

@@ -163,6 +163,12 @@ ADD = '{"name": "add", "arguments": {"a": 1}}'
         (HERMES, f"Well,\n\n<tool_call>\n{ADD}\n</tool_call>\nso.", "Well,\nso.", ["add"]),
         (HERMES, f"<tool_call>{ADD}</tool_call> and <tool_call>{ADD}</tool_call>", "and", ["add", "add"]),
         (HERMES, '<tool_call>{"name": "now"}</tool_call>', "", ["now"]),
+        (
+            FORMS["harmony"],
+            'I add.<|channel|>commentary to=functions.add <|constrain|>json<|message|>{"a": 1}<|call|>',
+            "I add.",
+            ["add"],
+        ),
         (HERMES, '<tool_call>{"name": "add", "arguments": "{\\"a\\": 1}"}</tool_call>', "", ["add"]),
         (LLAMA, f"  {ADD}\n", "", ["add"]),
         (LLAMA, f'<|python_tag|>{ADD}; {{"name": "now", "parameters": {{}}}}', "", ["add", "now"]),

@@ -84,16 +84,15 @@ def test_an_effort_is_requested_as_the_template_says(
     assert rendered(named("switch"), "none", transcript).endswith("<assistant></think>")
 
 
-@pytest.mark.parametrize("prompt", ["qwen3", "qwen3-thinking"])
-@pytest.mark.parametrize(
-    ("effort", "same"), [("none", "qwen3"), ("minimal", "qwen3"), ("medium", "qwen3-thinking"), (None, None)]
-)
+@pytest.mark.parametrize("family", ["qwen3", "qwen3.5"])
+@pytest.mark.parametrize("kind", ["", "-thinking"])
+@pytest.mark.parametrize(("effort", "same"), [("none", ""), ("minimal", ""), ("medium", "-thinking"), (None, None)])
 @pytest.mark.parametrize("transcript", [QUESTION, TALK])
-def test_the_templates_of_qwen3_replace_each_other(
-    prompt: str, effort: Effort | None, same: str | None, transcript: Transcript
+def test_the_templates_of_qwen_replace_each_other(
+    family: str, kind: str, effort: Effort | None, same: str | None, transcript: Transcript
 ) -> None:
-    template = template_with_efforts(prompt, False, "not read")
-    expected = prompt_template(same or prompt, False, "not read")
+    template = template_with_efforts(family + kind, False, "not read")
+    expected = prompt_template(family + (kind if same is None else same), False, "not read")
     assert rendered(template, effort, transcript) == rendered(expected, None, transcript)
 
 

@@ -88,9 +88,11 @@ PUBLISHED = {
     "qwen2.5-math": f"<|im_start|>system\n{BOXED}<|im_end|>\n<|im_start|>user\n1+1?<|im_end|>\n<|im_start|>assistant\n",
     "qwen3": f"{QWEN3}<think>\n\n</think>\n\n",
     "qwen3-thinking": QWEN3,
+    "qwen3.5": f"{QWEN3}<think>\n\n</think>\n\n",
+    "qwen3.5-thinking": f"{QWEN3}<think>\n",
 }
-"""What the chat templates in the tokenizers of Qwen2.5-Math-7B-Instruct and Qwen3 (``enable_thinking`` false and true)
-make of the question, with the instruction of the model card."""
+"""What the chat templates in the tokenizers of Qwen2.5-Math-7B-Instruct, Qwen3 and Qwen3.5 (``enable_thinking`` false
+and true) make of the question, with the instruction of the model card."""
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -111,7 +113,7 @@ def test_a_text_with_the_question_in_it_is_a_template_of_its_own() -> None:
 
 
 def test_a_name_that_no_template_has_is_refused_with_those_there_are() -> None:
-    known = "qwen2.5-math, llama-3, qwen3, qwen3-thinking, plain, chat"
+    known = "qwen2.5-math, llama-3, qwen3, qwen3-thinking, qwen3.5, qwen3.5-thinking, plain, chat"
     with pytest.raises(ConfigError, match=rf"'qwen' is not the name of a template \(there are {known}\)"):
         prompt_template("qwen", annotate=False, tokenizer="")
 
@@ -140,6 +142,8 @@ def test_a_tokenizer_that_cannot_be_read_is_told_with_the_way_out(tmp_path: Path
         ("{question}", False),
         ("qwen3", False),
         ("qwen3-thinking", False),
+        ("qwen3.5", False),
+        ("qwen3.5-thinking", True),
     ],
 )
 def test_a_template_opens_a_thought_that_it_does_not_close(prompt: str, opens: bool) -> None:
@@ -160,6 +164,7 @@ TOOL = AnswerRules((Tool("add"),), schema=SCHEMA)
         ("qwen2.5-math", "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"),
         ("qwen3", "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"),
         ("qwen3-thinking", "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"),
+        ("qwen3.5-thinking", "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n<think>\n"),
     ],
 )
 def test_a_schema_follows_the_question_in_place_of_the_templates_instructions(

@@ -37,6 +37,8 @@ def test_tables_for_people_end_with_what_was_assumed(arbiter: Command) -> None:
     [
         (("--gpu", "H900"), "unknown GPU 'H900'; known: A100, H100"),
         (("--target", "70B"), "70B on H100: 141 GB of weights do not fit"),
+        (("--block", "0"), "--block 0: write numbers from 1 to 64"),
+        (("--block", "4", "--lookahead", "0,1"), "--block: a block drafts steps ahead by itself; set --lookahead 0"),
         (("--acceptance", "2"), "--acceptance 2: write numbers from 0 to 1"),
         (("--run-type", "target", "--acceptance", "0.5"), "the run type 'target' uses one model only"),
         (("--verify", "perhaps"), "--verify perhaps: write auto, on, off"),

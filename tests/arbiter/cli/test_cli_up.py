@@ -65,7 +65,8 @@ def test_the_commands_are_printed_and_nothing_is_started(arbiter: Arbiter, tmp_p
         f"# target, http://127.0.0.1:{port}",
         "CUDA_VISIBLE_DEVICES=2 SGLANG_RETURN_ORIGINAL_LOGPROB=1 "
         f"{tmp_path / 'engine'} -m sglang.launch_server --model-path '/a model' --served-model-name "
-        f"org/target --host 127.0.0.1 --port {port} --enable-metrics --enable-cache-report",
+        f"org/target --host 127.0.0.1 --port {port} --enable-metrics --enable-cache-report "
+        "--enable-session-radix-cache",
     ]
     assert not (tmp_path / "runs").exists()
 

@@ -12,6 +12,8 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arbiter.actors.beliefs import BeliefConfidence, BeliefReward, StepModel
+from arbiter.actors.glimpses import GlimpsedEscalation
 from arbiter.actors.pacing import PacedConfidence, PacedJudge, PacedReward, PacedRouter
 from arbiter.actors.policies import (
     ConfidenceThreshold,
@@ -34,6 +36,7 @@ from arbiter.protocols.policy import Policy
 from arbiter.protocols.records import Limits, Sampling
 from arbiter.runs.stored_config import _without_none  # pyright: ignore[reportPrivateUsage] - it must be readable
 
+STATED = StepModel(0.8, 0.95, (0.5, 0.8, 0.95), (0.05, 0.15, 0.3, 0.5), (0.35, 0.3, 0.2, 0.15))
 Configs = Callable[..., Config]
 
 EMPTY: dict[str, Any] = {"models": {}}
@@ -130,6 +133,11 @@ def test_a_value_of_the_wrong_type_names_the_key(tree: dict[str, Any], message: 
 )
 def test_a_value_out_of_range_names_the_key(table: str, key: str, value: float) -> None:
     assert refusal({**EMPTY, table: {key: value}}).startswith(f"mine.toml: {table}.{key}: Expected ")
+
+
+def test_a_separator_has_a_character() -> None:
+    """Servers differ in what an empty stop text means."""
+    assert refusal({**EMPTY, "separator": ""}) == "mine.toml: separator: Expected `str` of length >= 1"
 
 
 def test_an_unknown_run_type_is_named() -> None:
@@ -241,6 +249,8 @@ def test_a_threshold_out_of_range_names_the_option_and_the_key(a_config: Configs
         ("judge", JudgeThreshold(0.6)),
         ("trigger", TriggeredEscalation(0.7, 1, 0.0, ("wait", "hmm", "hold on", "alternatively"))),
         ("paced", PacedConfidence(0.8, 200)),
+        ("glimpse", GlimpsedEscalation(0.9)),
+        ("pomdp", BeliefConfidence(0.15, STATED)),
         ("generate", GenerateRows("mean")),
         ("draft", DraftOnly()),
         ("target", TargetOnly()),
@@ -250,7 +260,7 @@ def test_each_run_type_has_its_policy_with_its_own_threshold(
     a_config: Configs, run_type: RunType, policy: Policy
 ) -> None:
     thresholds = {"rsd": 0.1, "router": 0.2, "oracle": 0.3, "random": 0.4, "confidence": 0.5, "judge": 0.6}
-    thresholds |= {"trigger": 0.7, "paced": 0.8}
+    thresholds |= {"trigger": 0.7, "paced": 0.8, "glimpse": 0.9, "pomdp": 0.15}
     assert a_config(run_type=run_type, thresholds=thresholds).policy() == policy
 
 
@@ -309,6 +319,62 @@ def test_an_allowance_that_cannot_work_is_refused_by_its_key(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         a_config(run_type="paced", **keys)
+
+
+def test_the_configured_model_glimpses_and_a_budget_moves_the_threshold(a_config: Configs) -> None:
+    config = a_config(run_type="glimpse", glimpse={"model": "target"}, budget=0.2)
+    assert config.policy() == GlimpsedEscalation(0.5, "target", 0.2)
+    assert config.confidence_metric is None
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"glimpse": {"model": "prm"}}, r"glimpse\.model: Invalid enum value 'prm'"),
+        ({"lookahead": 2}, "decides before a step is drafted: leave lookahead"),
+        ({"lookahead": "auto"}, "decides before a step is drafted: leave lookahead"),
+        ({"block": 4}, "decides before a step is drafted: leave block"),
+    ],
+)
+def test_a_glimpse_that_cannot_work_is_refused_by_its_key(
+    a_config: Configs, keys: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        a_config(run_type="glimpse", **keys)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"block": 0}, r"block: Expected `int` >= 1"),
+        ({"block": 65}, r"block: Expected `int` <= 64"),
+        ({"block": 2, "lookahead": 1}, "block drafts steps ahead by itself: set lookahead to 0"),
+        ({"block": 2, "lookahead": "auto", "salvage": True}, "block drafts steps ahead by itself"),
+    ],
+)
+def test_a_block_that_cannot_work_is_refused_by_its_key(a_config: Configs, keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        a_config(**keys)
+
+
+def test_beliefs_are_those_of_their_table(a_config: Configs) -> None:
+    table = {"score": "prm", "draft_right": 0.5, "edges": [0.5], "right": [0.25, 0.75], "wrong": [0.5, 0.5], "steps": 3}
+    model = StepModel(0.5, 0.95, (0.5,), (0.25, 0.75), (0.5, 0.5))
+    assert a_config(run_type="pomdp", pomdp=table).policy() == BeliefReward(0.05, model, 3)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"pomdp": {"draft_right": 1.5}}, r"pomdp\.draft_right: Expected `float` <= 1"),
+        ({"pomdp": {"edges": [0.8, 0.5, 0.9]}}, r"pomdp\.edges must rise within"),
+        ({"pomdp": {"right": [0.5, 0.5]}}, r"pomdp\.right must have a probability for each of the 4 bins"),
+        ({"budget": 0.2}, "weighs what an escalation gains against its price, which is this threshold: leave budget"),
+    ],
+)
+def test_beliefs_that_cannot_be_are_refused_by_their_key(a_config: Configs, keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        a_config(run_type="pomdp", **keys)
 
 
 def test_an_override_keeps_the_other_keys_of_its_table(a_config: Configs) -> None:

@@ -171,7 +171,8 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     source = str(tmp_path / "nowhere.jsonl")
     assert refusal(source) == (
         f"cannot read the problems in {source!r}: No such file or directory; known names: pocket, pocket-train, "
-        f"pocket-programs, pocket-functions, champ, {', '.join(KNOWN)}, and OWNER/NAME of the Hugging Face hub"
+        f"pocket-programs, pocket-functions, pocket-tools, champ, {', '.join(KNOWN)}, and OWNER/NAME of the Hugging "
+        "Face hub"
     )
 
 

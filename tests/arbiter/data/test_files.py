@@ -132,6 +132,15 @@ def test_pythons_nan_is_no_answer(file: WriteFile, name: str) -> None:
     assert pairs(load_problems(file(name, text))) == [("q", None), ("r", "NaN"), ("s", "1.5")]
 
 
+def test_a_field_that_an_object_of_parquet_does_not_have_is_left_out(file: WriteFile) -> None:
+    add, sub = ({"name": name, "arguments": {key: 1}} for name, key in (("add", "a"), ("sub", "b")))
+    tools = [{"type": "function", "function": {"name": name}} for name in ("add", "sub")]
+    rows: list[dict[str, object]] = [{"question": "q", "tools": tools, "answer": [call]} for call in (add, sub)]
+    assert pairs(load_problems(file("a.parquet", as_parquet(rows)))) == [
+        ("q", f"[{json.dumps(one)}]") for one in (add, sub)
+    ]
+
+
 def test_an_empty_cell_and_a_null_of_parquet_are_no_answer(file: WriteFile) -> None:
     assert pairs(load_problems(file("a.csv", "question,answer\nq,\n"))) == [("q", None)]
     content = as_parquet([{"question": "q", "answer": None}, {"question": "r", "answer": 2.0}])

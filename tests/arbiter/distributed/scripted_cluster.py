@@ -105,7 +105,7 @@ async def _mend_later(line: _Line) -> None:
 
 
 class ScriptedCluster:
-    """A ``Solver``. ``accidents`` say what happens at which request of the session: a kind, and a worker.
+    """A ``ProblemSolver``. ``accidents`` say what happens at which request of the session: a kind, and a worker.
 
     - ``kill``: the worker loses what is not on the disk, and another process starts in its place.
     - ``stand``: the worker is thought dead, goes on without the ledger, and returns after ``AWAY`` seconds.
@@ -148,7 +148,7 @@ class ScriptedCluster:
             tasks.start_soon(self._act, tasks)
             for name in names:
                 tasks.start_soon(self._keep, name, session, done, tasks.cancel_scope)
-        return SolvingCost(None, {})
+        return SolvingCost(None)
 
     async def _keep(
         self,

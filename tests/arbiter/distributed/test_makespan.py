@@ -1,5 +1,6 @@
 """A long problem leaves nobody idle, because problems are claimed and not divided beforehand."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +32,6 @@ def test_static_shards_are_never_faster_by_more_than_a_problem(position: int, pl
     assert claimed(seconds, WORKERS, places) <= sharded(seconds, WORKERS, places) + 1.0
 
 
-def test_the_benchmark_prints_a_line_for_each_position(capsys) -> None:
+def test_the_benchmark_prints_a_line_for_each_position(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--places", "4"])
     assert len(capsys.readouterr().out.splitlines()) == 5

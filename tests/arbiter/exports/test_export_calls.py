@@ -36,11 +36,11 @@ def run(a_config: Configs, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return record_run(a_config(run_type="router"), tmp_path_factory.mktemp("called") / "run", tool_models())
 
 
-def spans_of(run: Run) -> dict[str, ReadableSpan]:
+def spans_of(run: Run, *, texts: bool = False) -> dict[str, ReadableSpan]:
     """The spans of requests by their ids."""
     memory, provider = InMemorySpanExporter(), TracerProvider(id_generator=NamedIds(), shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(memory))
-    export_spans(run, provider)
+    export_spans(run, provider, texts=texts)
     spans = memory.get_finished_spans()
     provider.shutdown()
     return {str((span.attributes or {}).get("arbiter.call.id")): span for span in spans}
@@ -61,27 +61,34 @@ def test_the_page_has_calls_tools_and_the_conversation_as_the_log_has_them(any_r
     assert [word in text for word in SECRETS] == [is_full] * len(SECRETS)
 
 
-def test_spans_have_the_calls_of_the_conventions_without_arguments(any_run: Run) -> None:
+def attributes_of(spans: dict[str, ReadableSpan], call: str) -> dict[str, Any]:
+    return dict(spans[call].attributes or {})
+
+
+def test_spans_have_the_names_of_tools_without_arguments(any_run: Run) -> None:
     spans = spans_of(any_run)
-    told = dict(spans["broken/1/escalate_step/target/0"].attributes or {})
+    told = attributes_of(spans, "broken/1/escalate_step/target/0")
     assert told["gen_ai.response.finish_reasons"] == ("tool_call",)
-    [message] = json.loads(str(told["gen_ai.output.messages"]))
-    [part] = message["parts"]
-    assert (message["role"], part["type"], part["name"], {*part}) == (
-        "assistant",
-        "tool_call",
-        "add",
-        {"type", "id", "name"},
-    )
-    assert json.loads(str(told["gen_ai.tool.definitions"])) == [{"type": "function", "name": "add"}]
+    assert (told["arbiter.tools.called"], told["arbiter.tools.offered"]) == (("add",), ("add",))
     assert told["arbiter.valid"] is True
-    broken = dict(spans["broken/1/draft_step/draft/0"].attributes or {})
+    broken = attributes_of(spans, "broken/1/draft_step/draft/0")
     assert broken["arbiter.valid"] is False
-    assert "add" not in json.loads(str(broken["gen_ai.output.messages"]))[0]["parts"][0]["name"]
-    plain = dict(spans["broken/0/draft_step/draft/0"].attributes or {})
-    assert "gen_ai.output.messages" not in plain
+    assert "add" not in broken["arbiter.tools.called"]
+    assert "arbiter.tools.called" not in attributes_of(spans, "broken/0/draft_step/draft/0")
+    opted = {"gen_ai.output.messages", "gen_ai.input.messages", "gen_ai.tool.definitions"}
+    assert not any(opted & attributes_of(spans, call).keys() for call in spans)
     exported = "".join(span.to_json() for span in spans.values())
     assert [word for word in SECRETS if word in exported] == []
+
+
+def test_spans_with_texts_have_the_calls_and_tools_of_the_conventions(run: Run) -> None:
+    told = attributes_of(spans_of(run, texts=True), "broken/1/escalate_step/target/0")
+    [message] = json.loads(told["gen_ai.output.messages"])
+    [*_, part] = message["parts"]
+    assert (message["role"], message["finish_reason"]) == ("assistant", "tool_call")
+    assert (part["type"], part["name"], part["arguments"]) == ("tool_call", "add", {"a": 1})
+    [tool] = json.loads(told["gen_ai.tool.definitions"])
+    assert (tool["type"], tool["name"], tool["parameters"]["type"]) == ("function", "add", "object")
 
 
 def test_a_trace_names_the_tools_that_a_request_calls(any_run: Run, tmp_path: Path) -> None:
@@ -120,7 +127,9 @@ def test_conversations_and_calls_have_the_shapes_of_inspect() -> None:
     ],
 )
 def test_the_choice_of_tools_is_that_of_inspect(rules: AnswerRules | None, choice: Any) -> None:
-    assert offered(rules)["tool_choice"] == choice
+    told = offered(rules)
+    assert told["tool_choice"] == choice
+    assert bool(told["tools"]) == (choice != "none")
 
 
 def test_a_tool_keeps_its_whole_schema_where_inspect_knows_only_a_part_of_it() -> None:

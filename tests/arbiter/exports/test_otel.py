@@ -1,14 +1,11 @@
 """A run's spans, in the SDK's memory and at a collector."""
 
-import gzip
-import threading
 from collections.abc import Callable, Generator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -20,15 +17,16 @@ from arbiter.exports.otlp import send_spans
 from arbiter.log.run import Run
 from arbiter.protocols.errors import ReportError
 from arbiter.protocols.events import CallRetried, CallStarted, Event, ProblemEnded, StartProblemEvent
+from tests.arbiter.span_collector import SpanCollector
 
 RecordRun = Callable[..., Run]
 
 
-def spans_of(run: Run) -> list[ReadableSpan]:
+def spans_of(run: Run, *, texts: bool = False) -> list[ReadableSpan]:
     """The spans of a run, with computed ids."""
     memory, provider = InMemorySpanExporter(), TracerProvider(id_generator=NamedIds(), shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(memory))
-    made = export_spans(run, provider)
+    made = export_spans(run, provider, texts=texts)
     spans = list(memory.get_finished_spans())
     provider.shutdown()
     assert made == len(spans)
@@ -114,11 +112,45 @@ def test_a_generation_is_told_by_the_genai_conventions(plain_run: Run) -> None:
     }
 
 
-def test_a_score_is_an_operation_of_its_own(plain_run: Run) -> None:
+def test_a_score_is_a_completion_of_no_tokens_whose_name_and_role_say_what_it_is(plain_run: Run) -> None:
     span = one(spans_of(plain_run), "1/0/step_drafted/router/0")
-    assert span.name == "score nowhere"
-    assert told(span).items() >= {"gen_ai.operation.name": "score", "gen_ai.evaluation.score.value": 0.75}.items()
-    assert not told(span).keys() & {"gen_ai.request.temperature", "gen_ai.usage.output_tokens"}
+    assert (span.name, span.kind) == ("score nowhere", SpanKind.CLIENT)
+    expected = {
+        "gen_ai.operation.name": "text_completion",
+        "gen_ai.usage.output_tokens": 0,
+        "arbiter.score": 0.75,
+        "arbiter.role": "router",
+    }
+    assert told(span).items() >= expected.items()
+    assert not told(span).keys() & {"gen_ai.request.temperature", "gen_ai.response.finish_reasons"}
+
+
+def test_a_score_is_an_evaluation_result(plain_run: Run) -> None:
+    [event] = one(spans_of(plain_run), "1/0/step_drafted/router/0").events
+    assert event.name == "gen_ai.evaluation.result"
+    assert dict(event.attributes or {}) == {"gen_ai.evaluation.name": "router", "gen_ai.evaluation.score.value": 0.75}
+
+
+def test_the_attributes_of_the_conventions_are_those_of_version_0_1_0(plain_run: Run, troubled_run: Run) -> None:
+    spans = [span for run in (plain_run, troubled_run) for span in spans_of(run, texts=True)]
+    attributes = {name for span in spans for name in told(span) if name.startswith("gen_ai.")}
+    events = {event.name for span in spans for event in span.events}
+    assert attributes == {
+        "gen_ai.operation.name",
+        "gen_ai.agent.name",
+        "gen_ai.provider.name",
+        "gen_ai.request.model",
+        "gen_ai.request.max_tokens",
+        "gen_ai.request.temperature",
+        "gen_ai.request.top_p",
+        "gen_ai.response.finish_reasons",
+        "gen_ai.usage.input_tokens",
+        "gen_ai.usage.output_tokens",
+        "gen_ai.input.messages",
+        "gen_ai.output.messages",
+    }
+    assert events == {"gen_ai.client.inference.exception", "gen_ai.evaluation.result"}
+    assert {told(span).get("gen_ai.operation.name") for span in spans} == {"invoke_workflow", "text_completion", None}
 
 
 def test_steps_and_problems_tell_how_they_were_decided_and_ended(plain_run: Run) -> None:
@@ -138,6 +170,10 @@ def test_a_failure_is_an_error_of_the_request_and_of_the_problem(troubled_run: R
     assert told(failed["solve broken"])["error.type"] == "BackendError"
     assert told(failed["solve stuck"])["error.type"] == "timeout"
     assert "the model fell over" in (failed["solve broken"].status.description or "")
+    [event] = failed["text_completion nowhere"].events
+    assert event.name == "gen_ai.client.inference.exception"
+    assert (event.attributes or {})["exception.type"] == "BackendError"
+    assert told(failed["text_completion nowhere"])["gen_ai.response.finish_reasons"] == ("error",)
 
 
 def test_a_cancelled_request_is_no_error_and_ends_with_its_problem(troubled_run: Run) -> None:
@@ -145,6 +181,7 @@ def test_a_cancelled_request_is_no_error_and_ends_with_its_problem(troubled_run:
     [root] = [span for span in spans if span.name == "solve stuck"]
     cancelled = one(spans, "stuck/1/draft_step/draft/0")
     assert (told(cancelled)["arbiter.cancelled"], cancelled.status.status_code) == (True, StatusCode.UNSET)
+    assert told(cancelled)["gen_ai.response.finish_reasons"] == ("error",)
     assert cancelled.end_time == root.end_time
 
 
@@ -179,6 +216,37 @@ def test_no_text_of_questions_steps_and_answers_is_in_a_span(record: RecordRun) 
     assert not any("secret" in span.to_json() for span in spans)
 
 
+def messages(span: ReadableSpan, side: str) -> list[dict[str, Any]]:
+    return msgspec.json.decode(str(told(span)[f"gen_ai.{side}.messages"]))
+
+
+def text(content: str) -> dict[str, str]:
+    return {"type": "text", "content": content}
+
+
+def test_texts_are_exported_if_they_are_wanted(plain_run: Run) -> None:
+    spans = spans_of(plain_run, texts=True)
+    [root] = [span for span in spans if span.name == "solve 1"]
+    written = one(spans, "1/1/draft_step/draft/0")
+    question = {"role": "user", "parts": [text("1")]}
+    assert messages(root, "input") == [question]
+    [answer] = messages(root, "output")
+    assert answer == {
+        "role": "assistant",
+        "parts": [text("First, 1\n\n\\boxed{1}")],
+        "finish_reason": "stop",
+    }
+    assert messages(written, "input") == [question, {"role": "assistant", "parts": [text("First, 1")]}]
+    assert [message["parts"] for message in messages(written, "output")] == [[text("\\boxed{1}")]]
+    assert "gen_ai.input.messages" not in told(one(spans, "1/0/step_drafted/router/0"))
+
+
+def test_texts_that_the_log_lacks_are_refused(record: RecordRun) -> None:
+    run = record([Problem("1", "1", "1")], log={"record": "redacted"})
+    with pytest.raises(ReportError, match=r'log\.record = "redacted"'):
+        spans_of(run, texts=True)
+
+
 def test_the_same_run_has_the_same_ids_each_time(plain_run: Run) -> None:
     first, again = ([place(span) for span in spans_of(plain_run)] for _ in range(2))
     assert first == again
@@ -199,49 +267,14 @@ def test_a_log_without_texts_has_its_spans(record: RecordRun, detail: str) -> No
     assert len(spans) == 8
 
 
-class Collector:
-    """A local collector that keeps the requests that it receives and responds with ``status``."""
-
-    def __init__(self, status: int = 200) -> None:
-        self.sent: list[ExportTraceServiceRequest] = []
-        self.paths: list[str] = []
-        kept = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                text = gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
-                kept.sent.append(ExportTraceServiceRequest.FromString(text))
-                kept.paths.append(self.path)
-                self.send_response(status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
-                return
-
-        self._server = HTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}/v1/traces"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
 @pytest.fixture
-def collector() -> Generator[Collector]:
-    opened = Collector()
+def collector() -> Generator[SpanCollector]:
+    opened = SpanCollector()
     yield opened
     opened.close()
 
 
-def test_a_collector_is_sent_every_span(plain_run: Run, collector: Collector) -> None:
+def test_a_collector_is_sent_every_span(plain_run: Run, collector: SpanCollector) -> None:
     sent = send_spans(plain_run, collector.url)
     [resource] = [spans for request in collector.sent for spans in request.resource_spans]
     assert {pair.key: pair.value.string_value for pair in resource.resource.attributes}["service.name"] == "arbiter"
@@ -252,7 +285,7 @@ def test_a_collector_is_sent_every_span(plain_run: Run, collector: Collector) ->
 
 
 @pytest.mark.slow
-def test_many_spans_are_sent_in_several_requests_and_none_is_lost(record: RecordRun, collector: Collector) -> None:
+def test_many_spans_are_sent_in_several_requests_and_none_is_lost(record: RecordRun, collector: SpanCollector) -> None:
     run = record([Problem(str(n), "1", "1") for n in range(120)])
     sent = send_spans(run, collector.url)
     counts = [
@@ -266,7 +299,7 @@ def test_many_spans_are_sent_in_several_requests_and_none_is_lost(record: Record
 
 
 def test_a_collector_that_refuses_is_an_error_that_says_why(plain_run: Run) -> None:
-    refusing = Collector(status=403)
+    refusing = SpanCollector(status=403)
     try:
         with pytest.raises(ReportError, match=r"cannot send spans to http://127\.0\.0\.1.*403"):
             send_spans(plain_run, refusing.url)
@@ -274,6 +307,17 @@ def test_a_collector_that_refuses_is_an_error_that_says_why(plain_run: Run) -> N
         refusing.close()
 
 
-def test_the_command_sends_spans(arbiter: Callable[..., object], plain_run: Run, collector: Collector) -> None:
+def test_no_password_of_a_collector_is_in_an_error(plain_run: Run) -> None:
+    refusing = SpanCollector(status=403)
+    try:
+        with pytest.raises(ReportError) as raised:
+            send_spans(plain_run, refusing.url.replace("://", "://me:hidden@"))
+    finally:
+        refusing.close()
+    assert refusing.url in str(raised.value)
+    assert "hidden" not in str(raised.value)
+
+
+def test_the_command_sends_spans(arbiter: Callable[..., object], plain_run: Run, collector: SpanCollector) -> None:
     arbiter("export", str(plain_run.path.parent), "--otlp", collector.url)
     assert len(collector.sent) == 1

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from arbiter.gateway.body_decoding import read, refused_fields
 from arbiter.gateway.inprocess_client import BASE
-from arbiter.gateway.schemas import ChatBody, CompletionBody, ResponseBody
+from arbiter.gateway.schemas import ChatBody, CompletionBody, ResponseBody, StreamOptions, TextOptions
 from arbiter.library.arbiter import Arbiter
 from arbiter.protocols.errors import RequestError
 
@@ -59,6 +59,17 @@ async def test_the_same_field_is_taken_where_it_asks_for_nothing(endpoint: Any, 
             assert (await served.post(path, **body, **{name: neutral})).status_code == 200
 
 
+def test_a_field_of_an_object_is_refused_as_a_field_of_the_body_is() -> None:
+    """The fields of objects within bodies stand in the same table, so the description of the API has them too."""
+    assert refused_fields(TextOptions) == {"verbosity": ()}
+    assert refused_fields(StreamOptions) == {"include_obfuscation": (False,)}
+    obscured = {"stream_options": {"include_obfuscation": False}, "stream": True}
+    for body in (obscured, {"text": {"verbosity": None}}):
+        read(msgspec.json.encode({"model": "arbiter", "input": "q", **body}), ResponseBody)
+    with pytest.raises(RequestError, match=r"text\.verbosity cannot be honoured: leave it out"):
+        read(msgspec.json.encode({"model": "arbiter", "input": "q", "text": {"verbosity": "low"}}), ResponseBody)
+
+
 @pytest.mark.parametrize(
     ("body", "param", "code"),
     [
@@ -74,7 +85,11 @@ async def test_the_same_field_is_taken_where_it_asks_for_nothing(endpoint: Any, 
         ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "1"}]}, None, "invalid_value"),
         ({"messages": [{"role": "user", "content": "x", "name": "ann"}]}, "messages[0].name", "unsupported_parameter"),
         ({"stream_options": {"include_usage": True}}, "stream_options", "invalid_value"),
-        ({"stream": True, "stream_options": {"include_obfuscation": True}}, None, "unsupported_parameter"),
+        (
+            {"stream": True, "stream_options": {"include_obfuscation": True}},
+            "stream_options.include_obfuscation",
+            "unsupported_parameter",
+        ),
         ({"messages": [{"role": "wizard", "content": "x"}]}, "messages[0].role", "invalid_value"),
         ({"messages": [{"role": "user"}]}, "messages[0].content", "missing_required_parameter"),
         ({"messages": [{"role": "user", "content": "  "}]}, None, "invalid_value"),

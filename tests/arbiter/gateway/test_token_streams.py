@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any
 
 import anyio
@@ -32,9 +33,14 @@ def written(request: GenerationRequest) -> Generation:
     return Generation(text, "end" if request.step + 1 == STEPS else "separator", Usage(10, 4))
 
 
-def words(request: GenerationRequest) -> Sequence[str]:
+def thinking(request: GenerationRequest) -> Generation:
+    text = ["<think>one two three", "four five six</think>\n\nseven", "eight nine ten"][request.step]
+    return Generation(text, "end" if request.step + 1 == STEPS else "separator", Usage(10, 4))
+
+
+def words(write: Callable[[GenerationRequest], Generation], request: GenerationRequest) -> Sequence[str]:
     """The texts so far of a step: after its first word, and after its second one."""
-    parts = written(request).text.split()
+    parts = write(request).text.split()
     return [parts[0], " ".join(parts[:2])]
 
 
@@ -45,9 +51,11 @@ def second_step(request: ScoreRequest) -> float:
 class Endpoint:
     """An endpoint in process with a draft and a target whose texts come in two pieces and a rest."""
 
-    def __init__(self, seconds: float = 0.0, **serve: Any) -> None:
-        self.draft = ScriptedGenerator(written, seconds, words)
-        self.target = ScriptedGenerator(written, seconds, words)
+    def __init__(
+        self, seconds: float = 0.0, write: Callable[[GenerationRequest], Generation] = written, **serve: Any
+    ) -> None:
+        self.draft = ScriptedGenerator(write, seconds, partial(words, write))
+        self.target = ScriptedGenerator(write, seconds, partial(words, write))
         models = Models(
             draft=ModelHandle[Generator](self.draft, 100),
             target=ModelHandle[Generator](self.target, 100),
@@ -85,6 +93,19 @@ def test_a_chat_streams_steps_unless_tokens_are_requested() -> None:
     assert Endpoint().texts() == ["draft 0 of q", "\n\ntarget 1 of q", "\n\ndraft 2 of q"]
 
 
+def test_a_step_that_ends_within_a_thought_adds_no_content() -> None:
+    asked: dict[str, Any] = {"model": "arbiter:target", "messages": [{"role": "user", "content": "q"}]}
+    for extras in (TOKENS, {"stream": "steps"}):
+        events = Endpoint(write=thinking).events(
+            "chat/completions", **asked, arbiter={**extras, "reasoning": "separate"}
+        )
+        first, *deltas = [choice["delta"] for event in events for choice in event["choices"]]
+        assert first == {"role": "assistant", "content": ""}
+        assert "" not in [delta.get("content") for delta in deltas]
+        assert "".join(delta.get("reasoning_content", "") for delta in deltas) == "one two three\n\nfour five six"
+        assert "".join(delta.get("content", "") for delta in deltas) == "seven\n\neight nine ten"
+
+
 def test_the_configuration_sets_what_is_streamed_and_a_request_may_choose_otherwise() -> None:
     assert len(Endpoint(stream="tokens").texts()) == 5
     assert len(Endpoint(stream="tokens").texts(arbiter={"stream": "steps"})) == 3
@@ -104,6 +125,7 @@ def test_a_completion_streams_pieces() -> None:
     events = Endpoint().events("completions", prompt="q", arbiter=TOKENS)
     assert "".join(event["choices"][0]["text"] for event in events) == WHOLE
     assert [event["choices"][0]["text"] for event in events][1:3] == ["\n\ntarget", " 1"]
+    assert "" not in [event["choices"][0]["text"] for event in events if not event["choices"][0]["finish_reason"]]
 
 
 def test_a_response_has_a_delta_for_each_piece() -> None:
@@ -154,7 +176,7 @@ def test_a_client_that_leaves_in_the_middle_of_a_step_frees_both_models(listenin
         return 3600.0 if [one.step for one in asked].count(1) > 1 else 0.0
 
     async def body() -> None:
-        async with listening(write=written, seconds=seconds, texts=words) as (served, address):
+        async with listening(write=written, seconds=seconds, texts=partial(words, written)) as (served, address):
             sent = {"model": "arbiter:target", "messages": [{"role": "user", "content": "q"}], "stream": True}
             async with httpx2.AsyncClient() as client:
                 call = client.stream("POST", f"{address}/v1/chat/completions", json={**sent, "arbiter": TOKENS})

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from arbiter import Arbiter, BlockingArbiter, ClosedError, ConfigError, DataError, Usage, solve
+from arbiter import Arbiter, BlockingArbiter, ClosedError, ConfigError, DataError, StepPiece, Usage, solve
 from arbiter.extending import Generation, GenerationRequest, ScriptedGenerator
 
 Arbiters = Callable[..., Arbiter]
@@ -112,6 +112,33 @@ def test_before_and_after_its_block_calls_are_refused(an_arbiter: Arbiters, draf
         next(begun)
     with pytest.raises(ClosedError, match="is not open"):
         arbiter.solve("q")
+
+
+def test_steps_and_their_pieces_come_without_an_event_loop(an_arbiter: Arbiters) -> None:
+    draft = ScriptedGenerator(in_one_step, texts=lambda _: ["to", "to q"])
+    with BlockingArbiter(an_arbiter(draft)) as arbiter:
+        with arbiter.stream("q") as steps:
+            assert [step.kept.text for step in steps] == ["to q"]
+            assert steps.solution.finish_reason == "answered"
+        pieces = arbiter.stream_pieces("q")
+        assert [piece.text if isinstance(piece, StepPiece) else piece.kept.text for piece in pieces] == [
+            "to",
+            " q",
+            "to q",
+        ]
+        assert pieces.solution.text == "to q"
+
+
+def test_leaving_the_block_of_a_stream_cancels_its_problem(an_arbiter: Arbiters) -> None:
+    draft = ScriptedGenerator(lambda _: "one more", seconds=lambda request: 3600.0 * bool(request.transcript.steps))
+    with BlockingArbiter(an_arbiter(draft)) as arbiter:
+        with arbiter.stream("q") as steps:
+            assert next(steps).kept.text == "one more"
+        with pytest.raises(ClosedError, match="there is no solution"):
+            _ = steps.solution
+        with pytest.raises(ConfigError, match="max_steps"):
+            arbiter.stream("q", max_steps=0)
+    assert (draft.running, draft.cancelled) == (0, 1)
 
 
 @pytest.mark.slow

@@ -130,7 +130,7 @@ def test_the_run_types_that_a_call_may_choose_are_those_whose_models_are_there(o
 
     async def body() -> None:
         async with Arbiter(models=Models(draft=own, target=own, scorers={"prm": scorer})) as arbiter:
-            alone = ("draft", "target", "random", "confidence", "trigger", "paced")
+            alone = ("draft", "target", "random", "confidence", "trigger", "paced", "glimpse", "pomdp")
             assert arbiter.run_types == ("rsd", "oracle", "generate", *alone)
             assert "router" in (arbiter.why_unavailable("router") or "")
             assert arbiter.why_unavailable("rsd") is None

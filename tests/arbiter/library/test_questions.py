@@ -1,7 +1,6 @@
 """Which questions and overrides a call accepts."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import anyio
@@ -9,6 +8,8 @@ import msgspec
 import pytest
 
 from arbiter import Arbiter, ConfigError, DataError, Problem, Solution
+from arbiter.backends.calling import CallingGenerator
+from arbiter.backends.prompts import PromptTemplate
 from arbiter.config.config import parse
 from arbiter.extending import (
     DraftOnly,
@@ -22,6 +23,7 @@ from arbiter.extending import (
     TargetOnly,
     Turn,
 )
+from arbiter.protocols.ports import Generator
 from arbiter.protocols.records import Usage
 
 Virtual = Callable[[Callable[[], Awaitable[None]]], None]
@@ -356,22 +358,14 @@ def test_a_text_that_is_nothing_but_an_answer_is_the_answer_if_the_grader_takes_
 
 
 @pytest.mark.parametrize(("prompt", "answer"), [("{question}\n<think>\n", None), ("{question}", "1")])
-def test_a_thought_that_the_prompt_opens_has_no_answer(
-    monkeypatch: pytest.MonkeyPatch, prompt: str, answer: str | None
-) -> None:
+def test_a_thought_that_the_prompt_opens_has_no_answer(prompt: str, answer: str | None) -> None:
     texts = iter(["\\boxed{1}</think> \\boxed{2}", "\\boxed{1}"])
-    draft = ScriptedGenerator(lambda _: Generation(next(texts), "end", Usage(1, 1)))
-
-    @asynccontextmanager
-    async def opened(*_: object) -> AsyncGenerator[Models]:
-        yield Models(draft=ModelHandle(draft))
-
-    monkeypatch.setattr("arbiter.library.lifecycle.open_tables", opened)
-    table = {"backend": "transformers", "model": "m", "prompt": prompt}
-    config = parse({"models": {"draft": table}, "run_type": "draft"}, "test")
+    model = ScriptedGenerator(lambda _: Generation(next(texts), "end", Usage(1, 1)))
+    draft = CallingGenerator(model, None, opens_thought=PromptTemplate(prompt).opens_thought)
 
     async def body() -> None:
-        async with Arbiter(config) as arbiter:
+        config = parse({"models": {}, "run_type": "draft"}, "test")
+        async with Arbiter(config, models=Models(draft=ModelHandle[Generator](draft))) as arbiter:
             found = [(await arbiter.solve("q")).answer for _ in range(2)]
             assert found == ["2", answer]
 

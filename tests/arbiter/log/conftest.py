@@ -70,7 +70,7 @@ def a_world() -> Callable[..., Models]:
             return (drawn, 1.0 - drawn) if request.score_kind == "router" and several else drawn
 
         return Models(
-            draft=ModelHandle(ScriptedGenerator(write, seconds), in_flight),
+            draft=ModelHandle(ScriptedGenerator(write, seconds, writes_blocks=seed % 2 == 0), in_flight),
             target=ModelHandle(ScriptedGenerator(write, seconds), in_flight),
             scorers={
                 "prm": ModelHandle(ScriptedScorer(rate, seconds), in_flight),

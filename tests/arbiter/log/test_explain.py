@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from arbiter.actors.beliefs import BeliefConfidence, StepModel
 from arbiter.actors.pacing import PacedConfidence
 from arbiter.actors.triggers import TriggeredEscalation
 from arbiter.log.explain import decision, result_of
@@ -14,6 +15,7 @@ from arbiter.protocols.records import (
     Author,
     Candidate,
     FinishReason,
+    Glimpse,
     Limits,
     Rating,
     Sampling,
@@ -38,6 +40,11 @@ def sure(verdict: Verdict, confidence: float) -> StepRecord:
     return StepRecord((draft, scored("target", None)), 0, verdict)
 
 
+def glimpsed(verdict: Verdict, confidence: float) -> StepRecord:
+    only = scored("draft" if verdict == "keep_draft" else "target", None)
+    return StepRecord((only,), 0, verdict, glimpse=Glimpse("draft", confidence, Usage(), 0.0))
+
+
 def hesitant(verdict: Verdict | None, confidence: float = 0.5) -> StepRecord:
     draft = Candidate("draft", "wait", "separator", Usage(), 0.0, confidence=confidence)
     target = Candidate("target", "text", "separator", Usage(completion_tokens=30), 0.0)
@@ -46,6 +53,7 @@ def hesitant(verdict: Verdict | None, confidence: float = 0.5) -> StepRecord:
 
 WRITTEN = StepRecord((Candidate("target", "text", "separator", Usage(completion_tokens=30), 0.0),), 0)
 ONE_WORD = TriggeredEscalation(1.0, words=("wait",))
+BELIEFS = StepModel(0.8, 0.95, (0.6,), (0.1, 0.9), (0.6, 0.4))
 TRIGGERS = TriggeredEscalation(0.9, first=2, unsure=0.25, words=("wait",), consecutive=2)
 
 
@@ -76,6 +84,12 @@ TRIGGERS = TriggeredEscalation(0.9, first=2, unsure=0.25, words=("wait",), conse
             PacedConfidence(0.25, 3, "escalations", 3),
             "kept: risk = 0.1 ≤ 0.25 (τ = 0.25, 1 of 3 escalations used before it)",
         ),
+        (
+            hesitant("escalate"),
+            (hesitant("keep_draft", 0.95),),
+            BeliefConfidence(0.1, BELIEFS, 2),
+            "escalated: gain = 0.4125 > τ = 0.1 (belief before it = 0.9)",
+        ),
         (step("keep_draft", 0.5), (), PacedConfidence(0.25, 3), "kept"),
     ],
 )
@@ -104,6 +118,8 @@ def test_other_policies_have_no_description_by_history() -> None:
         (step("keep_draft", 0.75), "judge", 0.7, "kept: rating = 0.75 ≥ τ = 0.7"),
         (sure("escalate", 0.25), "confidence", 0.8, "escalated: confidence = 0.25 < τ = 0.8"),
         (sure("keep_draft", 0.9), "confidence", 0.8, "kept: confidence = 0.9 ≥ τ = 0.8"),
+        (glimpsed("escalate", 0.25), "glimpse", 0.8, "escalated: confidence in the first token = 0.25 < τ = 0.8"),
+        (glimpsed("keep_draft", 0.9), "glimpse", 0.8, "kept: confidence in the first token = 0.9 ≥ τ = 0.8"),
         (step("escalate", None), "random", 0.3, "escalated at random (escalation probability 0.3)"),
         (step("keep_draft", None), "random", 0.3, "kept at random (escalation probability 0.3)"),
         (step(None, None), "draft", None, "only candidate"),

@@ -73,21 +73,30 @@ def test_a_table_that_was_deleted_from_the_configuration_is_named(a_config: Conf
         check_unchanged(Path("config.toml"), without, identity(config, PROBLEMS))
 
 
-@pytest.mark.parametrize("run_type", ["rsd", "oracle", "router", "random", "confidence", "judge", "trigger", "paced"])
+@pytest.mark.parametrize(
+    "run_type", ["rsd", "oracle", "router", "random", "confidence", "judge", "trigger", "paced", "glimpse", "pomdp"]
+)
 def test_the_threshold_of_the_runs_own_type_decides_and_no_other(a_config: Configs, run_type: RunType) -> None:
     keys = identity(a_config(run_type=run_type), PROBLEMS)
     assert [key for key in keys if key.startswith("thresholds.")] == [f"thresholds.{run_type}"]
 
 
 @pytest.mark.parametrize(
-    ("run_type", "tables"), [("router", set[str]()), ("trigger", {"trigger"}), ("paced", {"pacing"})]
+    ("run_type", "tables"),
+    [
+        ("router", set[str]()),
+        ("trigger", {"trigger"}),
+        ("paced", {"pacing"}),
+        ("glimpse", {"glimpse"}),
+        ("pomdp", {"pomdp"}),
+    ],
 )
 def test_the_table_of_a_run_type_decides_only_runs_of_this_type(
     a_config: Configs, run_type: RunType, tables: set[str]
 ) -> None:
     keys = identity(a_config(run_type=run_type), PROBLEMS)
-    assert {key.partition(".")[0] for key in keys} & {"trigger", "pacing"} == tables
-    assert ("confidence" in keys) is (run_type != "router")
+    assert {key.partition(".")[0] for key in keys} & {"trigger", "pacing", "glimpse", "pomdp"} == tables
+    assert ("confidence" in keys) is (run_type in ("trigger", "paced", "pomdp"))
 
 
 @pytest.mark.parametrize(

@@ -97,16 +97,18 @@ def steps_read(log: Iterable[Event]) -> Steps:
     limit=st.none() | st.floats(0.1, 20) | st.integers(1, 20),
     lookahead=st.integers(0, 2),
     salvage=st.booleans(),
+    block=st.integers(1, 3),
 )
 @pytest.mark.slow
 def test_the_steps_reported_while_a_problem_runs_are_those_of_its_solution(
     policy: Policy, seed: int, fails: float, in_flight: int, concurrency: int, samples: int, audit: float,
-    limit: float | None, lookahead: int, salvage: bool, a_world: Worlds, a_task: Tasks, recorded: Recorded,
+    limit: float | None, lookahead: int, salvage: bool, block: int, a_world: Worlds, a_task: Tasks, recorded: Recorded,
 ) -> None:  # fmt: skip
     limits, sampling = Limits(max_steps=5, max_tokens=14, deadline=limit), Sampling(target_samples=samples)
     tasks = [a_task(str(n), policy, audit=audit, limits=limits, sampling=sampling, seed=n) for n in range(6)]
     models = a_world(seed, fails, slow=3.0, in_flight=in_flight, several=True)
-    solutions, log = recorded(models, tasks, concurrency, lookahead=lookahead, salvage=salvage and lookahead > 0)
+    ahead = {"block": block} if block > 1 else {"lookahead": lookahead, "salvage": salvage and lookahead > 0}
+    solutions, log = recorded(models, tasks, concurrency, **ahead)
     assert steps_live(log) == steps_read(log)
     assert {problem: len(steps) for problem, steps in steps_live(log).items()} == {
         solution.problem: len(solution.steps) for solution in solutions

@@ -70,7 +70,10 @@ def a_world(seed: int, failures: float) -> Models:
     gather = rng.choice([None, Gather(MILLISECOND), Gather(2 * MILLISECOND, 0.25)])
     return Models(
         draft=ModelHandle(
-            ScriptedGenerator(write, seconds), rng.choice([1, 3, 100]), rng.choice([True, False]), adaptive=True
+            ScriptedGenerator(write, seconds, writes_blocks=seed % 2 == 0),
+            rng.choice([1, 3, 100]),
+            rng.choice([True, False]),
+            adaptive=True,
         ),
         target=ModelHandle(ScriptedGenerator(write, seconds), rng.choice([1, 3, 100]), gather=gather),
         scorers={
@@ -98,6 +101,7 @@ def record(tmp_path: Path) -> Callable[..., Run]:
         lookahead: int | None = 0,
         verify: Verify = "off",
         salvage: bool = False,
+        block: int = 1,
     ) -> Run:
         async def done(_: Solution) -> None:
             """Do nothing: the log has everything."""
@@ -105,7 +109,9 @@ def record(tmp_path: Path) -> Callable[..., Run]:
         async def body() -> None:
             async with (
                 open_journal(tmp_path / name / "events.jsonl", {"run_type": "test"}) as journal,
-                open_ring(models, journal=journal, lookahead=lookahead, verify=verify, salvage=salvage) as ring,
+                open_ring(
+                    models, journal=journal, lookahead=lookahead, verify=verify, salvage=salvage, block=block
+                ) as ring,
             ):
                 with anyio.move_on_after(cut):
                     await solve_all(ring, tasks, concurrency, done)
@@ -139,7 +145,10 @@ def a_recording(record: Callable[..., Run]) -> Callable[..., Run]:
         cut = 0.01 if rng.random() < 0.3 else 60.0
         concurrency, lookahead = rng.choice([1, 4, 12]), rng.choice([0, 1, 3, None])
         verify, salvage = rng.choice(VERIFY), rng.choice([True, False])
-        return record(a_world(seed, failures), tasks, f"run-{seed}", concurrency, cut, lookahead, verify, salvage)
+        block = 3 if seed % 3 == 2 else 1
+        lookahead, salvage = (0, False) if block > 1 else (lookahead, salvage)
+        world = a_world(seed, failures)
+        return record(world, tasks, f"run-{seed}", concurrency, cut, lookahead, verify, salvage, block)
 
     return make
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from arbiter.actors.glimpses import GlimpsedEscalation
 from arbiter.actors.pacing import PacedRouter
 from arbiter.actors.policies import (
     ConfidenceThreshold,
@@ -28,6 +29,7 @@ POLICIES: list[tuple[str, Callable[[float], Policy]]] = [
     ("router", LearnedRouter),
     ("judge", JudgeThreshold),
     ("confidence", ConfidenceThreshold),
+    ("glimpse", GlimpsedEscalation),
     ("random", RandomEscalation),
     ("oracle", lambda threshold: Oracle(threshold - 0.5)),
 ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,18 @@ import anyio
 import msgspec
 import pytest
 
+from arbiter.actors.ring_setup import Models
+from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.config.config import Config, load_config
 from arbiter.log.reader import LOG
 from arbiter.log.run import Run
+from arbiter.pocket.tool_world import tool_problems
+from arbiter.pocket.world import final_step
 from arbiter.protocols.errors import ConfigError, RunError
-from arbiter.runs.bench import bench, check_tools
+from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle
+from arbiter.protocols.records import Usage
+from arbiter.protocols.tools import ToolCall
+from arbiter.runs.bench import bench, check_tools, configured_problems
 from arbiter.runs.folder import check_run, read_records
 from arbiter.runs.regrading import regrade
 from arbiter.runs.results import Result, Summary
@@ -121,3 +129,26 @@ def test_a_refused_run_leaves_no_folder_that_its_mended_configuration_would_not_
     with pytest.raises(ConfigError, match=r"the problem 'kept' cannot be solved: tools: .*models\.draft\.prompt"):
         anyio.run(partial(bench, pocket, tmp_path / "run", SilentWatcher(), problems=PROBLEMS))
     assert not (tmp_path / "run").exists()
+
+
+def test_drawn_conversations_are_graded_turn_by_turn(a_config: Configs, tmp_path: Path) -> None:
+    config = a_config(run_type="draft", data={"source": "pocket-tools:3", "limit": 24})
+    problems, drawn = configured_problems(config), list(islice(tool_problems(3), 24))
+    right = {(problem.question, 2 * index): call for problem in drawn for index, call in enumerate(problem.calls)}
+    last = {problem.question: final_step(problem.answer) for problem in drawn}
+
+    def write(request: GenerationRequest) -> Generation:
+        transcript = request.transcript
+        call = right.get((transcript.question, len(transcript.after)))
+        if call is None:
+            return Generation(last[transcript.question], "end", Usage(9, 3))
+        wrong = '{"table": "price", "thing": "moon"}' if not transcript.after else call.arguments
+        return Generation("", "end", Usage(9, 3), calls=(ToolCall("", call.name, wrong),))
+
+    models = Models(draft=ModelHandle(ScriptedGenerator(write)))
+    record_run(config, tmp_path / "run", models, problems)
+    found = results(tmp_path / "run")
+    assert {name: one.grade.right for name, one in found.items()} == {
+        problem.id: bool(problem.after) for problem in problems
+    }
+    assert {one.grader_name for one in found.values()} == {"calls", "math"}

@@ -26,7 +26,7 @@ def an_environment(folder: Path, has: str) -> Path:
     """Make a folder with a fake Python that reports it has the package ``has``."""
     python = folder / "bin" / "python"
     python.parent.mkdir(parents=True)
-    python.write_text(f'#!/bin/sh\n[ "$3" = {has} ] && echo True False || echo False False\n')
+    python.write_text(f'#!/bin/sh\n[ "$3" = {has} ] && echo True False False || echo False False False\n')
     python.chmod(0o755)
     return python
 

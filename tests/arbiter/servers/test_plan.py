@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import arbiter.pocket
 from arbiter.config.config import load_config, parse
 from arbiter.protocols.errors import ConfigError
+from arbiter.servers.engines import router
 from arbiter.servers.interpreters import Interpreter
 from arbiter.servers.plan import plan
 from arbiter.servers.plan_types import Launch, LaunchPlan
@@ -83,6 +84,24 @@ def test_what_scores_is_started_to_score_and_what_writes_tells_of_its_cache(name
     assert ("--is-embedding" in sglang.command, "--enable-cache-report" in sglang.command) == (scores, not scores)
     assert ("--runner" in vllm.command, "--enable-prompt-tokens-details" in vllm.command) == (scores, not scores)
     assert "--enable-metrics" in sglang.command
+
+
+@pytest.mark.parametrize(
+    ("name", "server", "keeps"),
+    [
+        ("draft", {}, True),
+        ("target", {"sessions": True}, True),
+        ("target", {"sessions": False}, False),
+        ("prm", {}, False),
+        ("draft", {"gpus": [0, 1], "replicas": 2}, False),
+        ("draft", {"args": ["--radix-cache-backend=flexkv"]}, False),
+        ("draft", {"engine": "vllm"}, False),
+    ],
+)
+def test_a_single_server_of_a_model_that_writes_keeps_sessions(name: str, server: dict[str, Any], keeps: bool) -> None:
+    keys = {"scores": "embeddings"} if name == "prm" else {}
+    found = planned(**{name: table(name, {**GPU, **server}, **keys)}).launches
+    assert all(("--enable-session-radix-cache" in launch.command) == keeps for launch in found)
 
 
 @pytest.mark.parametrize(
@@ -212,6 +231,13 @@ def test_replicas_stand_behind_a_router_at_the_models_port() -> None:
     assert (option(router, "--policy"), option(router, "--prometheus-host")) == ("manual", "127.0.0.1")
 
 
+@pytest.mark.parametrize(("has_smg", "module"), [(True, "-m smg launch"), (False, "-m sglang_router.launch_router")])
+def test_the_router_is_smg_where_it_is_installed(has_smg: bool, module: str) -> None:
+    command, environment = router(Interpreter("python", has_smg=has_smg), ["http://w:1"], "127.0.0.1", 2, 3)
+    assert " ".join(command).startswith(f"python {module} --worker-urls http://w:1 --host 127.0.0.1 --port 2 ")
+    assert environment == {}
+
+
 def test_only_the_router_before_replicas_is_open_to_others() -> None:
     server = {"gpus": [0, 1], "replicas": 2, "host": EVERYWHERE}
     found = planned(target=table("target", server))
@@ -290,6 +316,10 @@ def test_one_port_has_one_server(second: dict[str, Any], named: str) -> None:
         ("draft", {**GPU, "engine": "llama.cpp", "dtype": "half"}, {}, "server.dtype: the llama.cpp server"),
         ("draft", {"gpus": [0, 1], "engine": "llama.cpp", "replicas": 2}, {}, "cannot be parallel"),
         ("prm", {**GPU, "engine": "llama.cpp"}, {}, "cannot score"),
+        ("draft", {**GPU, "engine": "vllm", "sessions": True}, {}, "vllm has no sessions"),
+        ("prm", {**GPU, "sessions": True}, {}, "a model that scores has no sessions"),
+        ("draft", {"gpus": [0, 1], "replicas": 2, "sessions": True}, {}, "the router in front of several replicas"),
+        ("draft", {**GPU, "args": ["--enable-session-radix-cache"]}, {}, "server.sessions"),
         ("prm", {"gpus": [0, 1], "replicas": 2}, {"scores": "classify"}, "models.prm.scores: the router"),
         ("prm", {**GPU, "speculation": {"algorithm": "NGRAM"}}, {}, "models.prm.server.speculation"),
         ("target", {**GPU, "engine": "vllm", "speculation": {"algorithm": "ngram", "topk": 2}}, {}, "steps and topk"),

@@ -40,7 +40,7 @@ def simulated(
     return CasePlan(config, servers or hardware(), world, None).simulate(case, lambda: None)
 
 
-BY_HISTORY: tuple[RunType, ...] = ("trigger", "paced")
+BY_HISTORY: tuple[RunType, ...] = ("trigger", "paced", "pomdp")
 
 
 @pytest.mark.parametrize("run_type", BY_HISTORY)
@@ -60,11 +60,25 @@ def test_every_run_type_asks_its_models_alone(a_config: Configure, run_type: Run
         "random": {"draft", "target"},
         "router": {"draft", "target", "router"},
         "confidence": {"draft", "target"},
+        "glimpse": {"draft", "target"},
         "judge": {"draft", "target", "judge"},
     }
     assert set(found.servers) == called.get(run_type, {"draft", "target", "prm"})
     assert found.finish_reasons == {"answered": SMALL.problems}
     assert found.acceptance == {"draft": 1, "target": 0}.get(run_type, pytest.approx(0.7, abs=0.15))
+
+
+@pytest.mark.parametrize("run_type", ["router", "rsd", "confidence"])
+def test_blocks_need_fewer_requests_and_keep_what_each_step_keeps(a_config: Configure, run_type: RunType) -> None:
+    apart, together = (simulated(a_config(run_type=run_type), Case(4, acceptance=0.9, block=block)) for block in (1, 4))
+    assert (apart.steps, apart.acceptance, apart.finish_reasons) == (
+        together.steps,
+        together.acceptance,
+        together.finish_reasons,
+    )
+    for model in apart.servers.keys() - {"target"}:
+        assert together.servers[model].requests <= apart.servers[model].requests / 2
+    assert together.bound is None
 
 
 def test_a_simulation_of_several_targets_is_refused(a_config: Configure) -> None:

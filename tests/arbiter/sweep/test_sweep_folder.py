@@ -49,6 +49,7 @@ def request(config: Config, **fields: Any) -> SweepRequest:
         ({"log": {"record": "redacted"}}, "log.record"),
         ({"limits": {"deadline": 60.0}}, "limits.deadline"),
         ({"lookahead": 1}, "lookahead"),
+        ({"block": 2}, "block"),
     ],
 )
 def test_what_shared_answers_cannot_have_is_refused_with_the_way_out(

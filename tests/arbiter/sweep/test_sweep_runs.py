@@ -48,6 +48,8 @@ SEQUENTIAL: tuple[RunType, ...] = (
     "judge",
     "trigger",
     "paced",
+    "glimpse",
+    "pomdp",
 )
 ALL: tuple[RunType, ...] = (*SEQUENTIAL, "oracle", "generate")
 

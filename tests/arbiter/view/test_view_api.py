@@ -10,6 +10,7 @@ from arbiter.log.diff import compare
 from arbiter.log.run import Run
 from arbiter.runs.results import Summary, written_tokens
 from arbiter.runs.stored_summary import read_summary
+from arbiter.view.load_over_time import Load
 
 View = Callable[[Path], Any]
 
@@ -124,6 +125,11 @@ def test_a_failed_problem_says_why(viewed: Any) -> None:
     assert (problem["id"], problem["grade"], problem["finish"]) == ("broken", "failed", "failed")
     assert "the model fell over" in problem["error"]
     assert any("the model fell over" in line for line in problem["failures"])
+
+
+def test_a_timeline_before_anything_is_indexed_has_the_same_fields(viewed: Any) -> None:
+    found = viewed.whole(f"runs/{viewed.id('router')}/timeline")
+    assert {*Load().to_json(), "index"} == {*found}
 
 
 def test_the_timeline_counts_every_problem_step_and_request_once(viewed: Any, some_runs: Path) -> None:

@@ -100,11 +100,13 @@ def assert_same_figures(found: dict[str, Any], summary: Summary) -> None:
         pytest.param(
             {"run_type": "paced", "thresholds": {"paced": 0.3}, "pacing": STEPWISE}, marks=pytest.mark.nightly
         ),
+        {"run_type": "glimpse"},
+        {"run_type": "pomdp", "thresholds": {"pomdp": 0.2}, "pomdp": {"steps": 4}},
         {"run_type": "rsd", "limits": {"max_steps": 4, "deadline": 60.0}},
     ],
     ids=[
         *("router", "rsd", "judge", "random", "oracle", "confidence", "lookahead", "samples", "budget"),
-        *("trigger", "hesitation", "pacing", "pacing-router", "limits"),
+        *("trigger", "hesitation", "pacing", "pacing-router", "glimpse", "pomdp", "limits"),
     ],
 )
 def test_the_figures_of_each_threshold_are_those_of_a_replay(

@@ -39,6 +39,23 @@ def logits(folder: Path, tokenizer: PreTrainedTokenizerFast, request: ScoreReque
         return model(**tokenizer(text, return_tensors="pt")).logits[0]
 
 
+def test_a_block_has_the_scores_of_its_candidates_alone(loaded: Loaded, served: Served, scoring: Requests) -> None:
+    requests = [scoring(candidate=candidate) for candidate in CANDIDATES]
+    scorer = InProcessScorer(loaded, TEMPLATE, 8)
+    [block] = served(scorer.score_block, scorer.engine.worker, [tuple(requests)])
+    alone = [score.value for score in scores(served, loaded, requests)]
+    assert [score.value for score in block] == pytest.approx(alone, abs=1e-6)
+
+
+def test_a_block_with_a_candidate_that_fails_raises_its_error(
+    loaded: Loaded, served: Served, scoring: Requests
+) -> None:
+    scorer = InProcessScorer(loaded, TEMPLATE, 8)
+    long = scoring(candidate="7 " * (loaded.model.context + 1))
+    [error] = served(scorer.score_block, scorer.engine.worker, [(scoring(), long)])
+    assert isinstance(error, ContextTooLongError)
+
+
 @pytest.fixture(scope="module")
 def value(classifier: Classifiers) -> Path:
     return classifier(1)

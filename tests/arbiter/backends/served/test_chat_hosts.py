@@ -283,6 +283,17 @@ async def test_an_answer_that_is_no_continuation_fails_its_problem(
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("text", ["<think>\nThe user", "<think>\nA day.\n</think>", "of days.\n</think>"])
+async def test_steps_with_a_thought_are_not_continued_because_templates_rewrite_them(
+    text: str, server: FakeServer, write: StepOf
+) -> None:
+    server.replies(Host("prefix"))
+    with pytest.raises(BackendError, match=r"cannot continue steps with a thought.*leave api out"):
+        await write(transcript=Transcript("1+1?", (Step(text, "draft"),)))
+    assert not [asked for asked in server.asked if "1+1?" in str(asked.body)]
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize("kind", CONTINUING)
 async def test_an_answer_that_was_broken_off_is_requested_again(kind: Kind, server: FakeServer, write: StepOf) -> None:
     right = Host(kind)

@@ -25,9 +25,9 @@ from arbiter.backends.token_texts import (
     refuse_special_marks,
 )
 from arbiter.backends.tokenizers import read_tokenizer
-from arbiter.config.config import parse
+from arbiter.config.config import load_config, parse
 from arbiter.config.model_tables import InProcessTable
-from arbiter.protocols.errors import BackendError, ContextTooLongError
+from arbiter.protocols.errors import BackendError, ConfigError, ContextTooLongError
 from arbiter.protocols.ports import Generation, Score, ScoreRequest
 from arbiter.protocols.records import Transcript
 from arbiter.servers.doctor import Finding, examine
@@ -41,6 +41,7 @@ Answer = Callable[..., dict[str, Any]]
 Folder = Callable[..., str]
 
 POCKET = Path(arbiter.pocket.__file__).parent / "models" / "draft"
+GPT_OSS = Path(__file__).parents[1] / "chat_templates" / "gpt-oss.jinja"
 CHAT = "{% for m in messages %}{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}A:{% endif %}"
 PROMPT = "1+1?\n"
 
@@ -130,6 +131,15 @@ def test_a_model_whose_thought_marks_are_special_tokens_is_refused(mark: str, fo
             refuse_special_marks(texts, "m")
 
 
+def test_a_prompt_that_opens_the_answer_of_gpt_oss_leaves_no_place_for_a_thought(folder: Folder) -> None:
+    texts, opened = fast_token_texts(Path(folder("<|channel|>"))), load_config("gpt-oss-20b-120b").models.target
+    assert texts is not None
+    assert opened is not None
+    refuse_special_marks(texts, "m", opened.prompt)
+    with pytest.raises(BackendError, match="a prompt that ends with"):
+        refuse_special_marks(texts, "m", "<|start|>assistant")
+
+
 def test_thought_marks_that_are_text_are_not_refused(folder: Folder) -> None:
     texts = fast_token_texts(Path(folder("<|other|>")))
     assert texts is not None
@@ -149,6 +159,22 @@ async def test_such_a_model_is_refused_before_any_work_behind_a_server_and_in_pr
     with pytest.raises(BackendError, match=r"^the model 'm': its tokenizer has thought marks"):
         async with open_local_generator(table, PromptTemplate("{question}"), None, loaded):
             pass
+
+
+@pytest.mark.asyncio
+async def test_the_channels_of_gpt_oss_are_kept_by_an_engine_that_can_and_its_steps_are_plain(
+    server: FakeServer, step: StepOf, folder: Folder, answer: Answer
+) -> None:
+    marks = ("<|channel|>", "<|message|>", "<|call|>")
+    keys = {"tokenizer": folder(*marks, chat=GPT_OSS.read_text(encoding="utf-8")), "prompt": "chat"}
+    server.trial = answer()
+    with pytest.raises(ConfigError, match=r"only sglang and vLLM are known to keep .* its thoughts cannot be told"):
+        await step(keys)
+    server.replies(answer("<|channel|>analysis<|message|>I add."))
+    made = await step({**keys, "engine": "sglang"}, transcript=Transcript("1+1?"))
+    assert (made.text, made.stop_reason) == ("<think>I add.", "separator")
+    assert server.asked[-1].body["skip_special_tokens"] is False
+    assert server.asked[-1].body["prompt"].endswith("<|start|>assistant")
 
 
 @pytest.mark.asyncio

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from arbiter.backends.opening import open_scorer
 from arbiter.backends.served.scorer import probability
 from arbiter.protocols.errors import BackendError
+from arbiter.protocols.model_traits import ScoresBlocks
 from arbiter.protocols.ports import Score, ScoreRequest
 from arbiter.protocols.records import Usage
 
@@ -38,6 +39,50 @@ async def test_one_number_is_a_value_and_two_are_classes_of_which_the_second_is_
 ) -> None:
     server.replies(scored(*logits))
     assert (await score()).value == pytest.approx(value, abs=1e-6)
+
+
+@pytest.mark.asyncio
+async def test_a_block_is_one_request_with_a_text_for_each_candidate(
+    server: FakeServer, table: Callable[..., AnyModelTable], scoring: Callable[..., ScoreRequest], backend: str
+) -> None:
+    one, other = {"embedding": [0.0], "index": 0}, {"embedding": [2.0], "index": 1}
+    apart = [{**each, "meta_info": {"prompt_tokens": tokens}} for each, tokens in ((one, 9), (other, 12))]
+    whole = {"data": [other, one], "usage": {"prompt_tokens": 21}}
+    server.replies({"body": {"http": apart, "openai": whole}[backend]})
+    async with open_scorer("prm", table("prm"), None) as scorer:
+        assert isinstance(scorer, ScoresBlocks)
+        assert scorer.scores_blocks
+        found = await scorer.score_block((scoring(), scoring(candidate="another step")))
+    assert [score.value for score in found] == pytest.approx([0.5, 0.880797], abs=1e-6)
+    assert sum(score.usage.prompt_tokens for score in found) == 21
+    [asked] = server.asked
+    texts = asked.body[{"http": "text", "openai": "input"}[backend]]
+    assert texts == ["1+1?\na step\n\n", "1+1?\nanother step\n\n"]
+
+
+@pytest.mark.asyncio
+async def test_a_block_with_too_few_numbers_is_no_score(
+    server: FakeServer, table: Callable[..., AnyModelTable], scoring: Callable[..., ScoreRequest], backend: str
+) -> None:
+    one = {"embedding": [0.0]}
+    server.replies({"body": {"http": [one], "openai": {"data": [one]}}[backend]})
+    async with open_scorer("prm", table("prm"), None) as scorer:
+        assert isinstance(scorer, ScoresBlocks)
+        with pytest.raises(BackendError, match="answered without a score"):
+            await scorer.score_block((scoring(), scoring(candidate="another step")))
+
+
+@pytest.mark.asyncio
+async def test_a_block_with_a_text_that_may_fill_the_context_is_no_score(
+    server: FakeServer, table: Callable[..., AnyModelTable], scoring: Callable[..., ScoreRequest], backend: str
+) -> None:
+    one, other = ({"embedding": [0.0], "index": index, "meta_info": {"prompt_tokens": 940}} for index in (0, 1))
+    whole = {"data": [one, other], "usage": {"prompt_tokens": 1880}}
+    server.replies({"body": {"http": [one, other], "openai": whole}[backend]})
+    async with open_scorer("prm", table("prm"), None) as scorer:
+        assert isinstance(scorer, ScoresBlocks)
+        with pytest.raises(BackendError, match="as many as its context holds"):
+            await scorer.score_block((scoring(), scoring()))
 
 
 @pytest.mark.asyncio

@@ -48,10 +48,19 @@ async def test_sglang_is_asked_for_model_context_and_tokenizer(server: FakeServe
     }
 
 
-async def test_the_prompt_of_a_served_model_is_that_of_its_family(server: FakeServer) -> None:
-    server.models = {"body": {"data": [{"id": "x", "owned_by": "vllm", "root": "Qwen/Qwen3-1.7B"}]}}
+@pytest.mark.parametrize(
+    ("name", "prompt"),
+    [
+        ("Qwen3-1.7B", "qwen3"),
+        ("Qwen3.5-2B", "qwen3.5"),
+        ("Qwen3.6-27B-FP8", "qwen3.5"),
+        ("Qwen3.6-35B-A3B", "qwen3.5"),
+    ],
+)
+async def test_the_prompt_of_a_served_model_is_that_of_its_family(name: str, prompt: str, server: FakeServer) -> None:
+    server.models = {"body": {"data": [{"id": "x", "owned_by": "vllm", "root": f"Qwen/{name}"}]}}
     table = await found("target", server.url)
-    assert (table["prompt"], table["engine"], table["tokenizer"]) == ("qwen3", "vllm", "Qwen/Qwen3-1.7B")
+    assert (table["prompt"], table["engine"], table["tokenizer"]) == (prompt, "vllm", f"Qwen/{name}")
 
 
 async def test_a_prompt_that_is_not_known_is_asked_for_by_its_option(server: FakeServer, offline: None) -> None:

@@ -74,6 +74,7 @@ const SCORES = new Map([
   ["judge", "rating"],
   ["paced_router", "ŷ"],
   ["paced_prm", "h"],
+  ["pomdp_prm", "h"],
   ["paced_judge", "rating"],
   ["confidence", "confidence"],
 ]);

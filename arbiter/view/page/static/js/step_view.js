@@ -124,6 +124,7 @@ export function stepView(step, policy) {
   const cost = h(
     "p",
     { class: "cost" },
+    step.glimpse && scoreBar(step.glimpse.confidence, policy.threshold, "first token"),
     alone && kept && judged(kept, policy),
     timeBar(step.times),
     step.retries > 0 && h("span", { class: "bad" }, count(step.retries, "retry", "retries")),

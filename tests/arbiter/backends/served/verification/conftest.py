@@ -11,7 +11,9 @@ import pytest
 
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.completion_answers import EndSigns
-from arbiter.backends.served.generator import WITHOUT_PENALTIES, ServedGenerator
+from arbiter.backends.served.generator import ServedGenerator
+from arbiter.backends.served.request_fields import WITHOUT_PENALTIES
+from arbiter.backends.served.token_steps import TokenSteps
 from arbiter.backends.served.transport import Address
 from arbiter.backends.served.verification import VerificationSettings, VerifyingGenerator
 from arbiter.backends.token_texts import TransformersTokenTexts
@@ -122,11 +124,14 @@ class ScriptedServer:
 class Target:
     """A model at a scripted server, and its steps without and with a proposal."""
 
-    def __init__(self, server: ScriptedServer, engine: Engine, ends: frozenset[int], context: int | None) -> None:
+    def __init__(
+        self, server: ScriptedServer, engine: Engine, ends: frozenset[int], context: int | None, by_tokens: bool = False
+    ) -> None:
         self.server = server
-        checks = VerificationSettings(engine, TransformersTokenTexts(server.tokenizer), {*ends}, context)
-        template = PromptTemplate("{question}")
-        plain = ServedGenerator(server, "m", template, WITHOUT_PENALTIES, signs=EndSigns(ends, engine))
+        texts, signs = TransformersTokenTexts(server.tokenizer), EndSigns(ends, engine)
+        checks, template = VerificationSettings(engine, texts, {*ends}, context), PromptTemplate("{question}")
+        steps = TokenSteps(texts) if by_tokens else "no tokens"
+        plain = ServedGenerator(server, "m", template, WITHOUT_PENALTIES, signs=signs, steps=steps)
         self.generator = VerifyingGenerator(plain, server, "m", template, checks)
 
     def write(self, request: GenerationRequest, proposal: Proposal | None = None) -> Generation:
@@ -156,8 +161,9 @@ def target() -> Callable[..., Target]:
         ends: frozenset[int] = ENDS,
         context: int | None = None,
         tokenizer: Any = None,
+        by_tokens: bool = False,
     ) -> Target:
-        return Target(ScriptedServer(model or writing(1, tokens), tokenizer), engine, ends, context)
+        return Target(ScriptedServer(model or writing(1, tokens), tokenizer), engine, ends, context, by_tokens)
 
     return build
 
