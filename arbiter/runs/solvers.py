@@ -1,9 +1,8 @@
 """How the problems of a run are solved elsewhere than in the ring of this process."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Protocol
 
 from arbiter.actors.slots import Occupancy
@@ -43,8 +42,8 @@ class SolvingCost:
     """
 
     cpu_seconds: float | None
-    kv_memory: Mapping[str, KVMemory] = MappingProxyType({})
-    steps_as_text: Mapping[str, str] = MappingProxyType({})
+    kv_memory: Mapping[str, KVMemory] = field(default_factory=dict[str, KVMemory])
+    steps_as_text: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class SolvingWatcher(Protocol):
