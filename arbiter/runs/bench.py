@@ -181,7 +181,7 @@ async def run_problems(
     for line in (*grading_notices(problems, graders), *notices(folder, solutions), *notes):
         watcher.notice(line)
     watcher.started(solutions, folder.results)
-    left, spent = _left(config, problems, folder), SolvingCost(0.0)
+    left, spent = _left(config, problems, folder), SolvingCost(0.0 if solver is None else None)
     solving = anyio.CancelScope()
     async with anyio.create_task_group() as grading, services() as signals:
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import anyio
+from anyio.abc import TaskGroup
 
 from arbiter.actors.ring_setup import Models
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
@@ -28,6 +29,7 @@ from benchmarks.silent_watcher import SilentWatcher
 
 Asked = Callable[[str], None]
 TABLES = {name: {"model": "scripted", "prompt": "{question}"} for name in ("draft", "target", "prm")}
+AWAY = 0.3  # seconds
 PROBLEMS = [Problem(str(number), f"question {number}", "7") for number in range(8)]
 
 
@@ -73,11 +75,16 @@ def answered(log: Path) -> set[str]:
 
 
 class _Line:
-    """The connection of a worker to the ledger. A ``cut`` one never answers, and its worker goes on."""
+    """The connection of a worker to the ledger. While it is ``cut``, it does not answer, and its worker goes on."""
 
     def __init__(self, ledger: Callable[[], LedgerService]) -> None:
         self._ledger = ledger
         self.cut = False
+        self._mended = anyio.Event()
+
+    def mend(self) -> None:
+        self.cut = False
+        self._mended.set()
 
     async def claim(self, worker: str, places: int, holding: Sequence[int]) -> Claimed:
         await self._wait()
@@ -89,14 +96,19 @@ class _Line:
 
     async def _wait(self) -> None:
         if self.cut:
-            await anyio.sleep_forever()
+            await self._mended.wait()
+
+
+async def _mend_later(line: _Line) -> None:
+    await anyio.sleep(AWAY)
+    line.mend()
 
 
 class ScriptedCluster:
     """A ``ProblemSolver``. ``accidents`` say what happens at which request of the session: a kind, and a worker.
 
     - ``kill``: the worker loses what is not on the disk, and another process starts in its place.
-    - ``stand``: the worker is thought dead, and goes on without the ledger.
+    - ``stand``: the worker is thought dead, goes on without the ledger, and returns after ``AWAY`` seconds.
     - ``ledger``: the ledger starts again.
     """
 
@@ -133,7 +145,7 @@ class ScriptedCluster:
         self._plan, self._ledger = plan, LedgerService(plan)
         self._left = {(problem.id, sample) for problem, sample in session.left}
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._act)
+            tasks.start_soon(self._act, tasks)
             for name in names:
                 tasks.start_soon(self._keep, name, session, done, tasks.cancel_scope)
         return SolvingCost(None)
@@ -162,8 +174,11 @@ class ScriptedCluster:
 
     async def _deliver(self, worker: SegmentWorker, line: _Line, done: Callable[[Solution], Awaitable[None]]) -> None:
         while self._left:
+            if line.cut:
+                await anyio.sleep(0.01)
+                continue
             for finished in await worker.taken(0.01):
-                counted = not line.cut and (await self._ledger.finish([finished.token]))[0]
+                (counted,) = await self._ledger.finish([finished.token])
                 key = finished.solution.problem, finished.solution.sample
                 if counted and key in self._left:
                     self._left.remove(key)
@@ -179,21 +194,23 @@ class ScriptedCluster:
             self._orders.append(accident)
             self._ordered.set()
 
-    async def _act(self) -> None:
+    async def _act(self, tasks: TaskGroup) -> None:
         while True:
             await self._ordered.wait()
             self._ordered = anyio.Event()
             while self._orders:
                 kind, number = self._orders.pop()
-                await self._accident(kind, f"w{number % self._workers}")
+                await self._accident(kind, f"w{number % self._workers}", tasks)
 
-    async def _accident(self, kind: str, name: str) -> None:
+    async def _accident(self, kind: str, name: str, tasks: TaskGroup) -> None:
         match kind:
             case "kill":
                 self._kill(name)
             case "stand":
-                self._lines[name].cut = True
+                line = self._lines[name]
+                line.cut = True
                 await self._ledger.release(name)
+                tasks.start_soon(_mend_later, line)
             case _:
                 self._ledger = LedgerService(self._plan)
 
