@@ -295,7 +295,7 @@ def load_config(
     path = config_files.find(name)
     is_built_in = path == built_in().get(name)
     base, warned = (Path.cwd(), None) if is_built_in else (path.parent, str(path))
-    tree = with_absolute_paths(config_files.read(path), base, warned)
+    tree = with_absolute_paths(config_files.stored_or_written(path), base, warned)
     if not changes:
         return parse(tree, str(path))
     try:

@@ -45,6 +45,17 @@ def read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
 
 
+def stored_or_written(path: Path) -> dict[str, Any]:
+    """Return the tables of ``path``. Raises as ``read``.
+
+    The configuration in the folder of a run has all keys that its version knew. One without ``token_exact`` is of a run
+    whose models read all steps as text, so that is what it means.
+    """
+    tree = read(path)
+    is_stored = path.name == "config.toml" and (path.parent / "versions.json").is_file()
+    return {"token_exact": False, **tree} if is_stored else tree
+
+
 def merged(tree: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``tree`` with the keys of the nested ``changes`` set."""
     result = dict(tree)

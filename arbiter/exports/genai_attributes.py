@@ -2,7 +2,7 @@
 
 The conventions know no operation that scores a text. So the request of a score is a ``text_completion`` of 0 tokens:
 programs that read spans, such as Phoenix, count the tokens of known operations only. ``arbiter.role`` tells the two
-apart. Attributes that the conventions do not name start with ``arbiter.``.
+apart. Attributes that the conventions do not name start with ``arbiter.``. It needs the extra ``otel``.
 """
 
 from collections.abc import Mapping

@@ -21,7 +21,7 @@ ENGINE = """#!{python}
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 if sys.argv[1] == "-c":  # the call that checks which packages it has
-    print("True", "True")
+    print("True", "True", "False")
     sys.exit()
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):

@@ -183,6 +183,8 @@ def test_a_table_has_the_rows_that_version_1_had(run: str, table: Table) -> None
     for row in before:
         if "outcome" in row:
             row["outcome"] = outcomes.get(row["outcome"], row["outcome"])
+        if table == "steps":
+            row["glimpse_confidence"] = None
     assert list(Run.open(FOLDER / run).table(table)) == before
 
 
@@ -271,6 +273,7 @@ def test_a_report_has_the_figures_that_the_summary_had() -> None:
         "stopped": None,
         "call_checks": msgspec.to_builtins(CallChecks()),
         "grading": None,
+        "steps_as_text": {},
     }
     assert summary == renamed(before, names) | later
 
