@@ -51,7 +51,7 @@ def test_help_names_every_run_type(arbiter: Arbiter) -> None:
         (["pocket", "--data", "nowhere.jsonl"], "'nowhere.jsonl'"),
         (["pocket", "--data", "pocket:one"], "pocket:one"),
         (["pocket", "--limit", "0"], "data.limit: "),
-        ([], "no configuration is given: name a file, or a built-in one (llama3-1b-8b-eagle3, "),
+        ([], "no configuration is given: name a file, or a built-in one (gpt-oss-20b-120b, llama3-1b-8b-eagle3, "),
         (["--resume", "nowhere"], "there is no run 'nowhere'"),
         (["--resume", "here", "--out", "there"], "--resume here continues in that folder: leave out --out"),
         (["pocket", "--log-level", "off", "--resume", "."], "'.' holds no run: there is no events.jsonl in it"),
