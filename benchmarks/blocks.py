@@ -1,6 +1,6 @@
 """Count the requests of the ring with and without blocks of steps, in virtual time.
 
-    python benchmarks/blocks.py [--problems 128] [--acceptance 0.5,0.7,0.9] [--block 1,2,4,8] [--seed 0]
+    python benchmarks/blocks.py [--problems 128] [--acceptance 0.5,0.7,0.9] [--block 1,2,4,8] [--seed 0] [--json]
 
 Models and servers are those of ``benchmarks/schedules.py``. The ring solves the same problems with each number of steps
 that are drafted and scored together. All must keep the same steps as one step after the other; the program checks that.
@@ -9,12 +9,13 @@ Requests are counted per kept step. Times are divided by those of one step after
 docs/explanation/blocks.md has the results.
 """
 
-import json
 import sys
+from collections.abc import Iterable
 from functools import partial
 
 import cyclopts
 import msgspec
+from markdown_tables import markdown
 from schedules import ring
 from simulated_fleet import Fleet, run_on
 
@@ -89,7 +90,10 @@ COLUMNS = (
 
 def rows() -> list[list[str]]:
     """Return the rows of the table in the documents, in the order of ``COLUMNS``."""
-    found = [one for acceptance in (0.5, 0.7, 0.9) for one in _default(acceptance)]
+    return _cells(one for acceptance in (0.5, 0.7, 0.9) for one in _default(acceptance))
+
+
+def _cells(found: Iterable[BlockCounts]) -> list[list[str]]:
     return [
         [
             f"{one.acceptance:g}",
@@ -108,15 +112,23 @@ def _default(acceptance: float) -> list[BlockCounts]:
     return measure(SyntheticWorkload(128, acceptance), (1, 2, 4, 8))
 
 
-def main(*, problems: int = 128, acceptance: str = "0.5,0.7,0.9", block: str = "1,2,4,8", seed: int = 0) -> None:
-    """Print one object per acceptance rate and block, as JSON."""
+def main(
+    *,
+    problems: int = 128,
+    acceptance: str = "0.5,0.7,0.9",
+    block: str = "1,2,4,8",
+    seed: int = 0,
+    json: bool = False,
+) -> None:
+    """Print a table with a row per acceptance rate and block, or a list of objects in JSON."""
     blocks = tuple(map(int, block.split(",")))
     found = [
         one
         for rate in map(float, acceptance.split(","))
         for one in measure(SyntheticWorkload(problems, rate, seed), blocks)
     ]
-    sys.stdout.write(json.dumps(msgspec.to_builtins(found), indent=2) + "\n")
+    text = msgspec.json.encode(found).decode() if json else markdown(" | ".join(COLUMNS), _cells(found))
+    sys.stdout.write(text + "\n")
 
 
 if __name__ == "__main__":
