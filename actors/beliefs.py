@@ -2,7 +2,7 @@
 
 It is a partially observable Markov decision process (POMDP), as one of the policies of *TRIM: Hybrid Inference via
 Targeted Stepwise Routing in Multi-Step Reasoning Tasks* (arXiv 2601.10245): whether the steps so far are right is
-hidden, and a score of each draft tells something about it. ``docs/explanation/beliefs.md`` has the equations.
+hidden, and a score of each draft depends on it. ``docs/explanation/beliefs.md`` has the equations.
 """
 
 from bisect import bisect_right
@@ -22,7 +22,7 @@ _SUM = 1e-6  # how far the sum of probabilities may be from 1
 
 
 class StepModel(msgspec.Struct, frozen=True):
-    """How often steps are right, and what a score of a draft tells about it.
+    """How often steps are right, and how a score of a draft depends on it.
 
     - ``draft_right`` and ``target_right`` in [0, 1] are the probabilities that a step of the draft or of the target is
       right, if all steps before it are.

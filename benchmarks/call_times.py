@@ -1,4 +1,4 @@
-"""Measure the time to a whole tool call: the router, whose drafted calls are checked, beside the target alone.
+"""Measure the time to a whole tool call: the router, whose drafted calls are checked, and the target alone.
 
     python benchmarks/call_times.py [--problems 256] [--acceptance 0.7] [--invalid 0.1] [--seed 0] [--running 1,64]
 

@@ -1,4 +1,4 @@
-"""The kind of an error, as it is named in the text that a log holds of it."""
+"""The kind of an error, by the name that a log gives it."""
 
 
 def error_kind(error: str) -> str:

@@ -199,7 +199,7 @@ async def open_generator(
             refusal = refusal or dropped_marks(template.calls, f"models.{name}")
         if template.calls == "harmony":
             if refusal is not None:
-                raise ConfigError(f"{refusal}: without these marks its thoughts cannot be told from its answer")
+                raise ConfigError(f"{refusal}: these marks separate its thoughts from its answer")
             generator = HarmonyGenerator(generator)
         yield CallingGenerator(
             generator, form, refusal, template.opens_thought, template.thinks, template.opens_at_effort

@@ -109,7 +109,7 @@ class BeliefTable(ConfigTable, frozen=True):
     """
 
     score: Literal["confidence", "prm"] = "confidence"
-    """What tells how good a draft is: its own confidence, or its process reward."""
+    """The score of a draft: its own confidence, or its process reward."""
     draft_right: Share = 0.8
     """The probability that a step of the draft is right, if all steps before it are."""
     target_right: Share = 0.95

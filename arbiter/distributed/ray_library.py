@@ -36,8 +36,9 @@ def ray_module() -> Any:  # noqa: ANN401 - Ray has no types here
 def connect(address: str, cpus: float) -> Any:  # noqa: ANN401 - as above
     """Return ``ray``, connected to the cluster at ``address``. A local one gets room for ``cpus``.
 
-    A connection of this process is used as it is. A local cluster gets a second try: its processes give up early on a
-    busy machine. Raises ``ConfigError`` if there is no such cluster, or if it has another version of Ray or Python.
+    A connection that this process has already is used. A local cluster gets a second try: its processes give up
+    early on a busy machine. Raises ``ConfigError`` if there is no such cluster, or if it has another version of Ray or
+    Python.
     """
     ray = ray_module()
     for last in (False, True) if address == LOCAL else (True,):

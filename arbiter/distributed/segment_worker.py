@@ -87,8 +87,8 @@ class Finished(Record, frozen=True):
 class SegmentWorker:
     """Solves what the ledger hands out, at most ``places`` problems at once. ``name`` is unique in the run.
 
-    ``taken`` returns the solutions. A worker keeps the token of each until it is asked again, so that nobody else gets
-    its problem before the solution has arrived.
+    ``taken`` returns the solutions. A worker keeps the token of each until it is asked again, so that no other
+    worker gets its problem before the solution has arrived.
     """
 
     def __init__(self, name: str, config: Config, place: SessionPlace, ledger: LedgerPort, places: int) -> None:

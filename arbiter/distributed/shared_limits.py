@@ -49,9 +49,9 @@ class Share(Record, frozen=True):
 
 
 def divided(total: int, wanted: Sequence[int]) -> list[int]:
-    """Divide ``total`` among workers that want this much each: nobody gets more while another one lacks it.
+    """Divide ``total`` among workers that want this much each: no worker gets more while another one lacks it.
 
-    What nobody wants is divided as well. The sum is ``total``.
+    What no worker wants is divided as well. The sum is ``total``.
     """
     shares = [0] * len(wanted)
     open_ones = list(range(len(wanted)))

@@ -1,4 +1,4 @@
-"""Learn from collected rows how often steps are right, and what a score of a draft tells about it. Needs numpy.
+"""Learn from collected rows how often steps are right, and how a score of a draft depends on it. Needs numpy.
 
 The process reward of a step is taken as the probability that it is right. So no labels are needed, and the model is as
 good as the reward model is calibrated.

@@ -1,8 +1,8 @@
 """The attributes and events of a request to a model, as OpenTelemetry's GenAI conventions name them (version 0.1.0).
 
 The conventions know no operation that scores a text. So the request of a score is a ``text_completion`` of 0 tokens:
-programs that read spans, such as Phoenix, count the tokens of known operations only. ``arbiter.role`` tells the two
-apart. Attributes that the conventions do not name start with ``arbiter.``. It needs the extra ``otel``.
+programs that read spans, such as Phoenix, count the tokens of known operations only. ``arbiter.role`` distinguishes
+the two. Attributes that the conventions do not name start with ``arbiter.``. It needs the extra ``otel``.
 """
 
 from collections.abc import Mapping

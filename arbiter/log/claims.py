@@ -1,7 +1,7 @@
 """Which lines about a problem count, if several workers wrote about it.
 
 The claim with the largest token decides. Of the lines of others, those count that its worker had read. A worker that
-was thought dead may have written more: nobody has read that, so it is no part of the run.
+was thought dead may have written more: no other process has read that, so it is no part of the run.
 """
 
 from collections.abc import Iterable, Mapping

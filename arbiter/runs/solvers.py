@@ -65,7 +65,7 @@ class ProblemSolver(Protocol):
     ) -> SolvingCost:
         """Solve what is left of ``session``. ``done`` receives each solution once, when it is in the log.
 
-        Raises ``ConfigError``, ``BackendError`` or ``RunError``. If cancelled, what is in progress is left as it is.
+        Raises ``ConfigError``, ``BackendError`` or ``RunError``. If cancelled, what is in progress stays in progress.
         """
         ...
 

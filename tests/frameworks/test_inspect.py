@@ -223,8 +223,8 @@ def test_the_choice_of_tools_holds(agent_model: str) -> None:
 
     called = [asyncio.run(asked(choice)) for choice in ("auto", "any", ToolFunction(name="add"))]
     assert [output.stop_reason for output in called] == ["tool_calls"] * 3
-    told = asyncio.run(asked("none"))
-    assert (told.stop_reason, told.message.tool_calls) == ("stop", None)
+    answer = asyncio.run(asked("none"))
+    assert (answer.stop_reason, answer.message.tool_calls) == ("stop", None)
 
 
 def test_tools_that_a_model_cannot_call_and_images_are_errors_of_the_sample(

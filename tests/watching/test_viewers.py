@@ -52,10 +52,10 @@ def test_a_viewer_shows_the_problems_steps_and_decisions_of_a_run(run: Run, show
     problems = list(run.problems())
     assert Counter(span.name for span in shown if not span.parent) == {f"solve {one.key[0]}": 1 for one in problems}
     steps = [span for span in shown if span.name.startswith("step ")]
-    told = Counter(str(span.attributes["arbiter.step.verdict"]) for span in steps)
+    verdicts = Counter(str(span.attributes["arbiter.step.verdict"]) for span in steps)
     kept: list[StepRecord] = [step for problem in problems for step in problem.steps()]
-    assert told == Counter(step.verdict for step in kept)
-    assert {"keep_draft", "escalate"} <= told.keys()
+    assert verdicts == Counter(step.verdict for step in kept)
+    assert {"keep_draft", "escalate"} <= verdicts.keys()
 
 
 def test_a_viewer_counts_the_tokens_of_each_model(viewer: Viewer, run: Run, shown: list[ShownSpan]) -> None:

@@ -137,8 +137,8 @@ class MlFlow:
         return sum(one["mlflow.chat.tokenUsage"]["total_tokens"] for one in used)
 
     def total(self, project: str) -> int:
-        told = [trace["trace_metadata"].get("mlflow.trace.tokenUsage", "{}") for trace in self._traces(project)]
-        return sum(json.loads(usage).get("total_tokens", 0) for usage in told)
+        usages = [trace["trace_metadata"].get("mlflow.trace.tokenUsage", "{}") for trace in self._traces(project)]
+        return sum(json.loads(usage).get("total_tokens", 0) for usage in usages)
 
     def page(self, project: str) -> str:
         return f"{self.url}/#/experiments/{self._experiment(project)}/traces"

@@ -1,4 +1,4 @@
-"""A long problem leaves nobody idle, because problems are claimed and not divided beforehand."""
+"""A long problem leaves no worker idle, because problems are claimed and not divided beforehand."""
 
 import pytest
 from hypothesis import given

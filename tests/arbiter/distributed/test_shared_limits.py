@@ -26,7 +26,9 @@ WORKERS = ("w0", "w1", "w2")
 
 
 @given(total=st.integers(0, 60), wanted=st.lists(st.integers(0, 30), min_size=1, max_size=6))
-def test_a_division_gives_everything_away_and_nobody_more_while_another_lacks_it(total: int, wanted: list[int]) -> None:
+def test_a_division_leaves_nothing_over_and_gives_no_worker_more_while_another_lacks_it(
+    total: int, wanted: list[int]
+) -> None:
     shares = divided(total, wanted)
     assert sum(shares) == total
     short = [share for share, want in zip(shares, wanted, strict=True) if share < want]

@@ -67,10 +67,10 @@ def attributes_of(spans: dict[str, ReadableSpan], call: str) -> dict[str, Any]:
 
 def test_spans_have_the_names_of_tools_without_arguments(any_run: Run) -> None:
     spans = spans_of(any_run)
-    told = attributes_of(spans, "broken/1/escalate_step/target/0")
-    assert told["gen_ai.response.finish_reasons"] == ("tool_call",)
-    assert (told["arbiter.tools.called"], told["arbiter.tools.offered"]) == (("add",), ("add",))
-    assert told["arbiter.valid"] is True
+    attributes = attributes_of(spans, "broken/1/escalate_step/target/0")
+    assert attributes["gen_ai.response.finish_reasons"] == ("tool_call",)
+    assert (attributes["arbiter.tools.called"], attributes["arbiter.tools.offered"]) == (("add",), ("add",))
+    assert attributes["arbiter.valid"] is True
     broken = attributes_of(spans, "broken/1/draft_step/draft/0")
     assert broken["arbiter.valid"] is False
     assert "add" not in broken["arbiter.tools.called"]
@@ -82,12 +82,12 @@ def test_spans_have_the_names_of_tools_without_arguments(any_run: Run) -> None:
 
 
 def test_spans_with_texts_have_the_calls_and_tools_of_the_conventions(run: Run) -> None:
-    told = attributes_of(spans_of(run, texts=True), "broken/1/escalate_step/target/0")
-    [message] = json.loads(told["gen_ai.output.messages"])
+    attributes = attributes_of(spans_of(run, texts=True), "broken/1/escalate_step/target/0")
+    [message] = json.loads(attributes["gen_ai.output.messages"])
     [*_, part] = message["parts"]
     assert (message["role"], message["finish_reason"]) == ("assistant", "tool_call")
     assert (part["type"], part["name"], part["arguments"]) == ("tool_call", "add", {"a": 1})
-    [tool] = json.loads(told["gen_ai.tool.definitions"])
+    [tool] = json.loads(attributes["gen_ai.tool.definitions"])
     assert (tool["type"], tool["name"], tool["parameters"]["type"]) == ("function", "add", "object")
 
 
@@ -127,9 +127,9 @@ def test_conversations_and_calls_have_the_shapes_of_inspect() -> None:
     ],
 )
 def test_the_choice_of_tools_is_that_of_inspect(rules: AnswerRules | None, choice: Any) -> None:
-    told = offered(rules)
-    assert told["tool_choice"] == choice
-    assert bool(told["tools"]) == (choice != "none")
+    found = offered(rules)
+    assert found["tool_choice"] == choice
+    assert bool(found["tools"]) == (choice != "none")
 
 
 def test_a_tool_keeps_its_whole_schema_where_inspect_knows_only_a_part_of_it() -> None:

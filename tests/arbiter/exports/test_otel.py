@@ -39,7 +39,7 @@ def place(span: ReadableSpan) -> SpanContext:
     return span.context
 
 
-def told(span: ReadableSpan) -> dict[str, object]:
+def attributes_of(span: ReadableSpan) -> dict[str, object]:
     return dict(span.attributes or {})
 
 
@@ -48,7 +48,7 @@ def requests(spans: list[ReadableSpan]) -> list[ReadableSpan]:
 
 
 def one(spans: list[ReadableSpan], call: str) -> ReadableSpan:
-    [span] = [span for span in spans if told(span).get("arbiter.call.id") == call]
+    [span] = [span for span in spans if attributes_of(span).get("arbiter.call.id") == call]
     return span
 
 
@@ -67,7 +67,7 @@ def test_a_problem_is_a_trace_of_a_root_its_steps_and_their_requests(plain_run: 
 
 def test_every_request_of_the_log_is_a_span(plain_run: Run) -> None:
     asked = {event.id for event in plain_run.events() if isinstance(event.payload, CallStarted)}
-    assert {told(span)["arbiter.call.id"] for span in requests(spans_of(plain_run))} == asked
+    assert {attributes_of(span)["arbiter.call.id"] for span in requests(spans_of(plain_run))} == asked
 
 
 def test_spans_have_the_times_of_the_log(plain_run: Run) -> None:
@@ -95,7 +95,7 @@ def test_no_span_begins_before_or_ends_after_the_one_above_it(plain_run: Run) ->
 def test_a_generation_is_told_by_the_genai_conventions(plain_run: Run) -> None:
     span = one(spans_of(plain_run), "1/0/escalate_step/target/0")
     assert (span.name, span.kind) == ("text_completion nowhere", SpanKind.CLIENT)
-    assert told(span) == {
+    assert attributes_of(span) == {
         "gen_ai.operation.name": "text_completion",
         "gen_ai.provider.name": "transformers",
         "gen_ai.request.model": "nowhere",
@@ -121,8 +121,8 @@ def test_a_score_is_a_completion_of_no_tokens_whose_name_and_role_say_what_it_is
         "arbiter.score": 0.75,
         "arbiter.role": "router",
     }
-    assert told(span).items() >= expected.items()
-    assert not told(span).keys() & {"gen_ai.request.temperature", "gen_ai.response.finish_reasons"}
+    assert attributes_of(span).items() >= expected.items()
+    assert not attributes_of(span).keys() & {"gen_ai.request.temperature", "gen_ai.response.finish_reasons"}
 
 
 def test_a_score_is_an_evaluation_result(plain_run: Run) -> None:
@@ -133,7 +133,7 @@ def test_a_score_is_an_evaluation_result(plain_run: Run) -> None:
 
 def test_the_attributes_of_the_conventions_are_those_of_version_0_1_0(plain_run: Run, troubled_run: Run) -> None:
     spans = [span for run in (plain_run, troubled_run) for span in spans_of(run, texts=True)]
-    attributes = {name for span in spans for name in told(span) if name.startswith("gen_ai.")}
+    attributes = {name for span in spans for name in attributes_of(span) if name.startswith("gen_ai.")}
     events = {event.name for span in spans for event in span.events}
     assert attributes == {
         "gen_ai.operation.name",
@@ -150,38 +150,46 @@ def test_the_attributes_of_the_conventions_are_those_of_version_0_1_0(plain_run:
         "gen_ai.output.messages",
     }
     assert events == {"gen_ai.client.inference.exception", "gen_ai.evaluation.result"}
-    assert {told(span).get("gen_ai.operation.name") for span in spans} == {"invoke_workflow", "text_completion", None}
+    assert {attributes_of(span).get("gen_ai.operation.name") for span in spans} == {
+        "invoke_workflow",
+        "text_completion",
+        None,
+    }
 
 
 def test_steps_and_problems_tell_how_they_were_decided_and_ended(plain_run: Run) -> None:
     spans = spans_of(plain_run)
     [root] = [span for span in spans if span.name == "solve 1"]
     [step] = [span for span in spans if span.name == "step 1" and span.parent == place(root)]
-    assert told(step) == {"arbiter.step": 1, "arbiter.step.author": "target", "arbiter.step.verdict": "escalate"}
+    assert attributes_of(step) == {
+        "arbiter.step": 1,
+        "arbiter.step.author": "target",
+        "arbiter.step.verdict": "escalate",
+    }
     expected = {"arbiter.problem.id": "1", "arbiter.problem.finish_reason": "answered", "arbiter.problem.right": True}
-    assert told(root).items() >= expected.items()
+    assert attributes_of(root).items() >= expected.items()
 
 
 def test_a_failure_is_an_error_of_the_request_and_of_the_problem(troubled_run: Run) -> None:
     spans = spans_of(troubled_run)
     failed = {span.name: span for span in spans if span.status.status_code is StatusCode.ERROR}
     assert failed.keys() == {"solve broken", "text_completion nowhere", "solve stuck"}
-    assert told(failed["text_completion nowhere"])["error.type"] == "BackendError"
-    assert told(failed["solve broken"])["error.type"] == "BackendError"
-    assert told(failed["solve stuck"])["error.type"] == "timeout"
+    assert attributes_of(failed["text_completion nowhere"])["error.type"] == "BackendError"
+    assert attributes_of(failed["solve broken"])["error.type"] == "BackendError"
+    assert attributes_of(failed["solve stuck"])["error.type"] == "timeout"
     assert "the model fell over" in (failed["solve broken"].status.description or "")
     [event] = failed["text_completion nowhere"].events
     assert event.name == "gen_ai.client.inference.exception"
     assert (event.attributes or {})["exception.type"] == "BackendError"
-    assert told(failed["text_completion nowhere"])["gen_ai.response.finish_reasons"] == ("error",)
+    assert attributes_of(failed["text_completion nowhere"])["gen_ai.response.finish_reasons"] == ("error",)
 
 
 def test_a_cancelled_request_is_no_error_and_ends_with_its_problem(troubled_run: Run) -> None:
     spans = spans_of(troubled_run)
     [root] = [span for span in spans if span.name == "solve stuck"]
     cancelled = one(spans, "stuck/1/draft_step/draft/0")
-    assert (told(cancelled)["arbiter.cancelled"], cancelled.status.status_code) == (True, StatusCode.UNSET)
-    assert told(cancelled)["gen_ai.response.finish_reasons"] == ("error",)
+    assert (attributes_of(cancelled)["arbiter.cancelled"], cancelled.status.status_code) == (True, StatusCode.UNSET)
+    assert attributes_of(cancelled)["gen_ai.response.finish_reasons"] == ("error",)
     assert cancelled.end_time == root.end_time
 
 
@@ -207,7 +215,7 @@ def test_a_retry_is_an_event_of_its_request(plain_run: Run, tmp_path: Path) -> N
     assert event.name == "retry"
     expected = {"arbiter.retry.attempt": 1, "arbiter.retry.pause": 0.5, "error.type": "ServerError"}
     assert dict(event.attributes or {}).items() >= expected.items()
-    assert told(span)["arbiter.retries"] == 1
+    assert attributes_of(span)["arbiter.retries"] == 1
 
 
 def test_no_text_of_questions_steps_and_answers_is_in_a_span(record: RecordRun) -> None:
@@ -217,7 +225,7 @@ def test_no_text_of_questions_steps_and_answers_is_in_a_span(record: RecordRun) 
 
 
 def messages(span: ReadableSpan, side: str) -> list[dict[str, Any]]:
-    return msgspec.json.decode(str(told(span)[f"gen_ai.{side}.messages"]))
+    return msgspec.json.decode(str(attributes_of(span)[f"gen_ai.{side}.messages"]))
 
 
 def text(content: str) -> dict[str, str]:
@@ -238,7 +246,7 @@ def test_texts_are_exported_if_they_are_wanted(plain_run: Run) -> None:
     }
     assert messages(written, "input") == [question, {"role": "assistant", "parts": [text("First, 1")]}]
     assert [message["parts"] for message in messages(written, "output")] == [[text("\\boxed{1}")]]
-    assert "gen_ai.input.messages" not in told(one(spans, "1/0/step_drafted/router/0"))
+    assert "gen_ai.input.messages" not in attributes_of(one(spans, "1/0/step_drafted/router/0"))
 
 
 def test_texts_that_the_log_lacks_are_refused(record: RecordRun) -> None:

@@ -27,7 +27,7 @@ def collector() -> Generator[SpanCollector]:
     opened.close()
 
 
-def told(span: Span) -> dict[str, object]:
+def attributes_of(span: Span) -> dict[str, object]:
     kinds = {pair.key: pair.value.WhichOneof("value") or "string_value" for pair in span.attributes}
     return {pair.key: getattr(pair.value, kinds[pair.key]) for pair in span.attributes}
 
@@ -47,12 +47,12 @@ async def test_a_problem_of_a_client_is_a_trace_with_the_tokens_of_its_answer(
         spans.close()
         counts = await traces(served)
     assert counts == {"sent": 2, "refused": 0, "dropped": 0}
-    requests = [told(span) for span in collector.spans if span.kind == Span.SPAN_KIND_CLIENT]
-    assert {told["gen_ai.request.model"] for told in requests} == {"small", "large", "judge"}
-    writing = [told for told in requests if told["arbiter.role"] != "router"]
-    written = sum(int(str(told["gen_ai.usage.output_tokens"])) for told in writing)
+    requests = [attributes_of(span) for span in collector.spans if span.kind == Span.SPAN_KIND_CLIENT]
+    assert {attributes["gen_ai.request.model"] for attributes in requests} == {"small", "large", "judge"}
+    writing = [attributes for attributes in requests if attributes["arbiter.role"] != "router"]
+    written = sum(int(str(attributes["gen_ai.usage.output_tokens"])) for attributes in writing)
     assert written == sum(one["completion_tokens"] for one in usage)
-    steps = [told(span) for span in collector.spans if span.name.startswith("step ")]
+    steps = [attributes_of(span) for span in collector.spans if span.name.startswith("step ")]
     assert [step["arbiter.step.verdict"] for step in steps] == ["keep_draft", "escalate", "keep_draft"] * 2
     assert "one" not in str(collector.spans)
 
@@ -63,7 +63,7 @@ async def test_texts_are_sent_if_they_are_wanted(endpoint: Open, collector: Span
         await served.chat("a question of the client")
         spans.close()
     [root] = [span for span in collector.spans if span.name.startswith("solve ")]
-    assert "a question of the client" in str(told(root)["gen_ai.input.messages"])
+    assert "a question of the client" in str(attributes_of(root)["gen_ai.input.messages"])
 
 
 async def test_a_collector_that_refuses_costs_no_answer(endpoint: Open) -> None:

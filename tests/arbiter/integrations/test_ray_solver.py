@@ -145,12 +145,12 @@ def test_what_is_wrong_is_said_before_the_first_batch_and_leaves_no_thread(
 def test_a_server_that_is_not_there_is_named_before_the_first_batch(config: Config) -> None:
     assert config.models.draft is not None
     draft = msgspec.structs.replace(config.models.draft, url="http://127.0.0.1:9", retries=0)
-    nobody = msgspec.structs.replace(config, models=msgspec.structs.replace(config.models, draft=draft))
+    unreachable = msgspec.structs.replace(config, models=msgspec.structs.replace(config.models, draft=draft))
     with pytest.raises(BackendError, match=r"127\.0\.0\.1:9"):
-        Solver(nobody)
+        Solver(unreachable)
 
 
-def test_a_solver_that_nobody_has_any_more_ends_its_thread(config: Config) -> None:
+def test_a_solver_without_references_ends_its_thread(config: Config) -> None:
     before = own_threads()
     one = Solver(config)
     [thread] = own_threads() - before

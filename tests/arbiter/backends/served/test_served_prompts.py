@@ -168,7 +168,7 @@ async def test_the_channels_of_gpt_oss_are_kept_by_an_engine_that_can_and_its_st
     marks = ("<|channel|>", "<|message|>", "<|call|>")
     keys = {"tokenizer": folder(*marks, chat=GPT_OSS.read_text(encoding="utf-8")), "prompt": "chat"}
     server.trial = answer()
-    with pytest.raises(ConfigError, match=r"only sglang and vLLM are known to keep .* its thoughts cannot be told"):
+    with pytest.raises(ConfigError, match=r"only sglang and vLLM are known to keep .* separate its thoughts"):
         await step(keys)
     server.replies(answer("<|channel|>analysis<|message|>I add."))
     made = await step({**keys, "engine": "sglang"}, transcript=Transcript("1+1?"))
