@@ -28,7 +28,7 @@ check: lint types test
 fast: lint types _quick-tests
 
 _quick-tests:
-    {{python}} -m pytest --numprocesses 2 --dist loadfile -m "not slow and not nightly"
+    {{python}} -m pytest --numprocesses 2 --dist loadfile -m "not slow and not nightly and not browser"
 
 # Check the style with ruff.
 lint:
@@ -42,7 +42,11 @@ types:
 # Three processes keep two cores busy, because many tests wait for servers and browsers.
 # Run the tests, all tests of a file in one process, because they share models and servers.
 test *args:
-    {{python}} -m pytest --numprocesses 3 --dist loadfile --hypothesis-profile ci -m "not nightly" {{args}}
+    {{python}} -m pytest --numprocesses 3 --dist loadfile --hypothesis-profile ci -m "not nightly and not browser" {{args}}
+
+# Try every state of the three pages in Chromium. `just test` opens each page in a few states alone.
+test-browser *args:
+    {{python}} -m pytest --numprocesses 2 --dist loadfile -m browser {{args}}
 
 # Run all tests, also those that take minutes, with a thousand examples of each property.
 nightly *args:

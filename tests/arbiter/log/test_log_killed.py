@@ -98,6 +98,7 @@ def check(events: list[Event], sessions: int) -> None:
     assert again == []
 
 
+@pytest.mark.nightly
 def test_a_run_that_is_killed_twenty_times_is_the_run_that_was_never_killed(tmp_path: Path) -> None:
     undisturbed, run, asked = tmp_path / "undisturbed", tmp_path / "run", tmp_path / "asked"
     run_to_end([sys.executable, DRIVER, undisturbed, tmp_path / "asked before"])
@@ -117,6 +118,7 @@ def test_a_run_that_is_killed_twenty_times_is_the_run_that_was_never_killed(tmp_
     assert len(solved(run)) == 40
 
 
+@pytest.mark.nightly
 def test_a_pocket_run_that_is_killed_twice_is_the_run_that_was_never_killed(tmp_path: Path) -> None:
     """The pocket models repeat their answers, whatever else was in their batch."""
     undisturbed, run = tmp_path / "undisturbed", tmp_path / "run"

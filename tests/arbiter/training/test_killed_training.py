@@ -101,7 +101,7 @@ def test_a_training_that_saved_nothing_starts_from_the_beginning_and_a_finished_
         train_router(msgspec.structs.replace(settings, seed=7), rows, tmp_path / "killed", resume=True)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_full_disk_while_a_state_is_saved_is_reported_and_the_training_resumed(
     settings: RouterSettings, rows: list[TrainingRow], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,6 +81,7 @@ def test_a_judge_tells_slips_before_it_has_learned_anything(
     assert (auroc(values, right) or 0) > 0.85
 
 
+@pytest.mark.nightly
 def test_a_judge_learns_in_its_two_new_layers_and_its_head_alone(untaught: LlamaForSequenceClassification) -> None:
     learning = {name for name, weight in untaught.named_parameters() if weight.requires_grad}
     old = [f"model.layers.{index}." for index in range(4)]

@@ -122,6 +122,7 @@ def test_several_targets_have_a_pair_of_classes_each(
     assert {len(values) for values in predict(str(tmp_path), several[:3])} == {2}
 
 
+@pytest.mark.nightly
 def test_an_interrupted_training_comes_to_the_same_weights(
     settings: RouterSettings, rows: list[TrainingRow], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright (the extra dev)")
 from playwright.sync_api import Locator, Page, expect
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.browser
 
 Look = Callable[..., None]
 Endpoint = Any  # with the methods of that of the conftest

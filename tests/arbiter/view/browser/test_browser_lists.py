@@ -17,7 +17,7 @@ from tests.arbiter.view.conftest import numbered
 pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright (the extra dev)")
 from playwright.sync_api import Locator, Page, expect
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.browser
 
 Look = Callable[..., None]
 Record = Callable[..., Path]
