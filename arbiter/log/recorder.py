@@ -8,7 +8,7 @@ import msgspec
 
 from arbiter.actors.clock import running_clock
 from arbiter.log.history import ProblemHistory
-from arbiter.log.lines import MICRO, Timed, compact
+from arbiter.log.lines import MICRO, Happened, Timed
 from arbiter.log.redaction import reduced
 from arbiter.log.resume import EarlierSessions
 from arbiter.log.writer import LogWriter
@@ -184,7 +184,7 @@ class Recorder:
     def _put(self, writer: LogWriter, happened: list[Timed], ago: float = 0.0) -> None:
         """Write the line of events of which the last one happened ``ago`` seconds ago."""
         wall = time.time_ns() // 1000 / MICRO
-        writer.put(compact(self.earlier.run, self._seq, round(wall - ago, 6) if ago else wall, happened))
+        writer.put(Happened(self.earlier.run, self._seq, round(wall - ago, 6) if ago else wall, happened))
         self._seq += 1
 
     def remember(self, problem: ProblemHistory, spent: float) -> None:
