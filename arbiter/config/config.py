@@ -27,6 +27,7 @@ from arbiter.actors.policies import (
 )
 from arbiter.config import config_files
 from arbiter.config.base import ConfigTable, Count
+from arbiter.config.boundary_table import BoundaryTable
 from arbiter.config.config_files import built_in as built_in
 from arbiter.config.config_paths import with_absolute_paths
 from arbiter.config.key_errors import describe
@@ -85,6 +86,8 @@ class Config(ConfigTable, frozen=True):
     """Whether a step holds whole fenced blocks of code: a separator inside one does not end the step.
 
     [Steps of code](code-grader.md#steps-of-code) has the details. Not set: yes for the grader ``code``."""
+    boundary: BoundaryTable = BoundaryTable()
+    """At which separators a step ends."""
     cpu_threads: Count | None = None
     """The number of CPU threads that one operation of a model in process uses. Not set: torch decides.
 
@@ -328,6 +331,7 @@ def parse(tree: dict[str, Any], source: str) -> Config:
     config.check_run_type(source)
     config.models.check(source)
     config.sampling.check(source)
+    config.boundary.check(source)
     return config
 
 
