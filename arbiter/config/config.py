@@ -44,6 +44,7 @@ from arbiter.config.run_tables import (
     SamplingTable,
     Share,
     Thresholds,
+    check_offsets,
 )
 from arbiter.config.serve_tables import ServeTable
 from arbiter.protocols.errors import ConfigError
@@ -129,6 +130,12 @@ class Config(ConfigTable, frozen=True):
 
     The configured threshold is then only the initial one. It moves during the run to keep the share of escalations
     near the budget.
+    """
+    step_offsets: tuple[Annotated[float, msgspec.Meta(ge=-1, le=1)], ...] = ()
+    """What is added to the threshold at each step, from the first one on; the last is for every further step.
+
+    Only for ``router``, ``rsd``, ``confidence`` and ``judge``, and not with ``budget``. [Thresholds by
+    position](../explanation/positions.md) has the rule. ``arbiter fit --policy positions`` learns them.
     """
     compare: bool = False
     """Whether ``arbiter bench`` also runs the draft alone and the target alone on the same problems, and compares them.
@@ -221,6 +228,7 @@ class Config(ConfigTable, frozen=True):
                 f"{source}: budget moves a threshold on the draft's score, and the run type {self.run_type!r} "
                 f"{why}: leave budget out, or use one of {', '.join(BUDGETED)}"
             )
+        check_offsets(source, self.run_type, self.step_offsets, self.budget)
         if self.run_type == "trigger":
             self.trigger.check(source, self.log.record)
         if self.run_type == "pomdp":
@@ -233,20 +241,21 @@ class Config(ConfigTable, frozen=True):
         """Return the policy of this run's type."""
         match self.run_type:
             case "rsd":
-                return RewardThreshold(self.thresholds.rsd, self.budget)
+                return RewardThreshold(self.thresholds.rsd, self.budget, self.step_offsets)
             case "oracle":
                 return Oracle(self.thresholds.oracle)
             case "router":
                 targets = tuple(Target(name, table.cost or 1.0) for name, table in self.models.targets.items())
-                return LearnedRouter(self.thresholds.router, targets, self.budget)
+                return LearnedRouter(self.thresholds.router, targets, self.budget, self.step_offsets)
             case "judge":
-                return JudgeThreshold(self.thresholds.judge, self.budget)
+                return JudgeThreshold(self.thresholds.judge, self.budget, self.step_offsets)
             case "random":
                 return RandomEscalation(self.thresholds.random)
             case "generate":
                 return GenerateRows(self.confidence_metric, tuple(self.models.targets))
             case "confidence":
-                return ConfidenceThreshold(self.thresholds.confidence, self.confidence_metric or "mean", self.budget)
+                metric = self.confidence_metric or "mean"
+                return ConfidenceThreshold(self.thresholds.confidence, metric, self.budget, self.step_offsets)
             case "trigger":
                 return self.trigger.policy(self.thresholds.trigger, self.confidence_metric or "mean")
             case "paced":

@@ -13,6 +13,7 @@ from arbiter.actors.policies import target_names
 from arbiter.config.config import Config
 from arbiter.config.local_paths import is_same_model
 from arbiter.config.policy_tables import TABLES
+from arbiter.config.run_tables import STEPPED
 from arbiter.data import Problem
 from arbiter.data.known_sets import grader_of, has_whole_blocks
 from arbiter.grading.found_graders import reads_row
@@ -87,6 +88,7 @@ _LATER = (
     "models.*.server.*",
     "models.*.step_tag",
     "models.*.system",
+    "step_offsets",
 )
 """Keys that logs of earlier versions lack. They are left out while unset, so that those runs can be resumed."""
 
@@ -229,6 +231,8 @@ def _decides(key: str, run_type: str, called: set[str]) -> bool:
         return key == f"thresholds.{run_type}"
     if table := next((table for table in TABLES.items() if key.startswith(table[1])), None):
         return table[0] == run_type
+    if key == "step_offsets":
+        return run_type in STEPPED
     apart = key in ("confidence", "whole_blocks") or key.startswith(("boundary.", "data."))
     return not apart and not is_operational(key)
 

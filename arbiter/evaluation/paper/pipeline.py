@@ -161,6 +161,11 @@ def _check(request: PaperRequest) -> None:
     """Raise ``ConfigError`` for a wrong request, before any model is called."""
     if request.config.models.targets:
         raise ConfigError("the comparison needs one target, but several are configured: use [models.target] alone")
+    if request.config.step_offsets:
+        raise ConfigError(
+            "step_offsets: thresholds are quantiles of the scores of all steps here: leave step_offsets out, and "
+            "compare with a sweep"
+        )
     if not all(0 < rate < 1 for rate in request.acceptances):
         raise ConfigError("acceptance rates must be above 0 and below 1: those ends are the target and the draft alone")
     request.hardware.check()

@@ -129,7 +129,7 @@ class _AtShares(msgspec.Struct, frozen=True):
 
 def _best(at: Mapping[RunType, _AtShares]) -> tuple[RunType, ...]:
     """Return the run type with the highest PGR at each share; none if all of them have the target write every step."""
-    realizable: dict[RunType, _AtShares] = {run_type: found for run_type, found in at.items() if run_type not in WITHOUT_ESCALATION}
+    realizable: dict[RunType, _AtShares] = {one: found for one, found in at.items() if one not in WITHOUT_ESCALATION}
     if not realizable:
         return ()
     return tuple(max(realizable, key=lambda one: realizable[one].once[place]) for place in range(len(SHARES)))
