@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from arbiter.backends.served.http_bodies import PACKING, TooLargeError, too_large, unpacked_answer
+from arbiter.backends.served.http_bodies import EVENTS, PACKING, TooLargeError, too_large, unpacked_answer
 from arbiter.backends.served.refusals import silent
 from arbiter.backends.served.transport import Address, Hear, routing
 
@@ -40,6 +40,8 @@ class AiohttpTransport:
                 is_heard = response.status == 200 and "content-encoding" not in response.headers
                 body = await _read(response, self.address.largest_body, hear if is_heard else None)
                 headers = {name.lower(): value for name, value in response.headers.items()}
+                if headers.get("content-type", "").startswith(EVENTS):
+                    response.close()  # as http_connection: not to use the connection again
         except aiohttp.ConnectionTimeoutError as error:
             raise silent(self.address, path, error, self.address.connect_timeout) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -10,6 +10,9 @@ from arbiter.protocols.errors import BackendError
 PACKING = "gzip"
 """What requests accept as the encoding of an answer."""
 
+EVENTS = "text/event-stream"
+"""The kind of an answer that is a stream."""
+
 _GZIP = 16 + zlib.MAX_WBITS
 
 

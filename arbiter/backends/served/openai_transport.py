@@ -30,9 +30,10 @@ class OpenAITransport:
         self._headers = {} if address.key else _WITHOUT_KEY
 
     async def post(self, path: str, body: Mapping[str, Any], problem: str, hear: Hear | None = None) -> bytes:
-        endpoint = path.removeprefix("/v1")
+        endpoint = path.removeprefix("/v1") if path.startswith("/v1/") else self.address.at(path)
         kind, sent = openai.HttpxBinaryResponseContent, dict(body)
-        options = openai.RequestOptions(headers={**self._headers, **routing(problem)})
+        once = {"connection": "close"} if body.get("stream") else {}  # as in http_connection
+        options = openai.RequestOptions(headers={**self._headers, **routing(problem), **once})
         before = _HEAR.set(hear)
         try:
             return await self._answer(
