@@ -96,6 +96,11 @@ class Recorder:
                 self.remember(problem, earlier.mono - problem.start.mono)
 
     @property
+    def has_texts(self) -> bool:
+        """Whether the log holds the texts of steps."""
+        return self._detail == "full"
+
+    @property
     def seconds(self) -> float:
         """The run's clock: the seconds since the run began, without the time between its sessions."""
         return self._clock() - self._started
