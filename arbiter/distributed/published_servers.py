@@ -5,7 +5,7 @@ The names of their actors say what they serve, so that no call is needed to find
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 import anyio
@@ -14,14 +14,10 @@ import msgspec
 
 from arbiter.config.config import Config
 from arbiter.config.model_tables import RouterTable, ServedTable
-from arbiter.distributed.ray_library import PAUSE
+from arbiter.distributed.ray_library import PAUSE, Handle
 from arbiter.servers.plan import here
 
 _PREFIX = "arbiter-servers:"
-
-
-Handle = Any
-"""A handle of an actor. Ray has no types here."""
 
 
 class ServerKey(NamedTuple):

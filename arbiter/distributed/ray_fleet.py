@@ -13,9 +13,9 @@ import msgspec
 from arbiter.config.config import Config
 from arbiter.distributed import ray_library
 from arbiter.distributed.published_servers import ServerKey, actor_name, keys_of, published
-from arbiter.distributed.ray_actors import Handle
 from arbiter.distributed.ray_library import (
     PAUSE,
+    Handle,
     answered,
     check_versions,
     end_actors,

@@ -24,6 +24,9 @@ _T = TypeVar("_T")
 _SILENT = 10.0  # seconds without an answer after which the cluster counts as gone
 _LONG = 60.0  # seconds after which an actor that does not start is mentioned
 
+Handle = Any
+"""Ray itself, or a handle of an actor. Ray has no types here."""
+
 LOCAL = "local"
 """The address that starts a cluster on this machine, which ends with the command."""
 
@@ -31,7 +34,7 @@ AUTO = "auto"
 """The address of the cluster that runs on this machine, or that the variable ``RAY_ADDRESS`` names."""
 
 
-def ray_module(what: str = "a run on several workers (--workers)") -> Any:  # noqa: ANN401 - Ray has no types here
+def ray_module(what: str = "a run on several workers (--workers)") -> Handle:
     """Return the module ``ray``. Raises ``ConfigError`` if it is not installed, which says ``what`` needs it.
 
     Statistics about the use of Ray are switched off, unless the environment says otherwise. Its warnings about actors,
@@ -46,7 +49,7 @@ def ray_module(what: str = "a run on several workers (--workers)") -> Any:  # no
     return ray
 
 
-def connect(address: str, cpus: float) -> Any:  # noqa: ANN401 - as above
+def connect(address: str, cpus: float) -> Handle:
     """Return ``ray``, connected to the cluster at ``address``. A local one gets room for ``cpus``.
 
     A connection that this process has already is used. A local cluster gets a second try: its processes give up
@@ -97,7 +100,7 @@ def check_versions(what: str, node: str, found: Mapping[str, str], here: Mapping
         raise ConfigError(f"{what} on {node} has {', '.join(different)}: install the same versions on all machines")
 
 
-async def answered(ray: Any, call: Callable[[], Awaitable[_T]], slow: Callable[[], None]) -> _T:  # noqa: ANN401
+async def answered(ray: Handle, call: Callable[[], Awaitable[_T]], slow: Callable[[], None]) -> _T:
     """Return what an actor answers. While Ray starts it again, Ray refuses calls. ``slow`` is called after a minute.
 
     The call may arrive several times.
@@ -112,7 +115,7 @@ async def answered(ray: Any, call: Callable[[], Awaitable[_T]], slow: Callable[[
         await anyio.sleep(PAUSE)
 
 
-async def is_reachable(ray: Any) -> bool:  # noqa: ANN401
+async def is_reachable(ray: Handle) -> bool:
     """Return whether the cluster answers. Without its head, Ray waits for it, and ends this process after a minute."""
     with anyio.move_on_after(_SILENT):
         await anyio.to_thread.run_sync(ray.nodes, abandon_on_cancel=True)
@@ -120,7 +123,7 @@ async def is_reachable(ray: Any) -> bool:  # noqa: ANN401
     return False
 
 
-async def end_actors(ray: Any, actors: Iterable[Any], placements: Iterable[Any] = ()) -> None:  # noqa: ANN401
+async def end_actors(ray: Handle, actors: Iterable[Handle], placements: Iterable[Handle] = ()) -> None:
     """End ``actors`` and free ``placements``, unless the cluster does not answer: then nothing is left of them."""
 
     def end() -> None:

@@ -16,9 +16,10 @@ from arbiter.config.model_tables import ServedTable
 from arbiter.distributed import ray_library
 from arbiter.distributed.ledger_service import LedgerPlan
 from arbiter.distributed.published_servers import hosts_of, with_hosts
-from arbiter.distributed.ray_actors import Delivered, Handle, Hello, RayLedger, RayWorker, WorkerReport
+from arbiter.distributed.ray_actors import Delivered, Hello, RayLedger, RayWorker, WorkerReport
 from arbiter.distributed.ray_library import (
     PAUSE,
+    Handle,
     answered,
     check_versions,
     end_actors,

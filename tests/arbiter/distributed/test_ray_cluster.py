@@ -21,10 +21,10 @@ from arbiter.protocols.errors import ConfigError
 from arbiter.runs.bench import bench
 from arbiter.runs.results import Result, Summary
 from benchmarks.silent_watcher import SilentWatcher
+from tests.arbiter.distributed.local_cluster import two_nodes
 from tests.arbiter.distributed.scripted_cluster import logged, stored
 
 ray: Any = pytest.importorskip("ray")
-utils: Any = pytest.importorskip("ray.cluster_utils")
 
 pytestmark = [pytest.mark.ray, pytest.mark.nightly, pytest.mark.filterwarnings("ignore")]
 
@@ -33,11 +33,7 @@ PROBLEMS = 24
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A cluster with two nodes."""
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # else Ray waits for the machine's own address
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
-    cluster = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
-    cluster.add_node(num_cpus=2)
+    cluster = two_nodes()
     ray.init(address=cluster.address, namespace="arbiter", log_to_driver=False)
     yield cluster
     ray.shutdown()

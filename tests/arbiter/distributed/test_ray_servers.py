@@ -7,9 +7,10 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,11 @@ import pytest
 
 from arbiter.config.config import load_config
 from arbiter.distributed.ray_solver import RayPlace, RaySolver
-from arbiter.protocols.errors import RunError
 from arbiter.runs.bench import bench
+from tests.arbiter.distributed.local_cluster import two_nodes
 from tests.arbiter.distributed.test_ray_cluster import Accidents
 
 ray: Any = pytest.importorskip("ray")
-utils: Any = pytest.importorskip("ray.cluster_utils")
 
 pytestmark = [pytest.mark.ray, pytest.mark.nightly, pytest.mark.filterwarnings("ignore")]
 
@@ -46,17 +46,13 @@ LONG = 120  # seconds; no start of a server needs as many
 
 
 def a_cluster() -> Any:
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # else Ray waits for the machine's own address
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
+    """Two nodes, with one and two GPUs."""
     os.environ["KEY_OF_A_TEST"] = SECRET  # on each machine, as the how-to says
-    cluster = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 1})
-    cluster.add_node(num_cpus=2, num_gpus=2)
-    return cluster
+    return two_nodes(1, 2)
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A cluster with two nodes, with one and two GPUs that Ray only counts."""
     cluster = a_cluster()
     yield cluster
     ray.shutdown()
@@ -90,8 +86,8 @@ def configured(folder: Path, **models: str) -> dict[str, int]:
     return ports
 
 
-class Up:
-    """A running ``arbiter up``, and what it has said."""
+class Command:
+    """A running command of ``arbiter``, and what it has said."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -114,17 +110,21 @@ class Up:
 
 
 @contextmanager
-def up(folder: Path, address: str, *options: str) -> Generator[Up]:
-    command = [sys.executable, "-m", "arbiter", "up", "mine.toml", "--ray", address, "--logs", "logs", *options]
+def arbiter(folder: Path, *arguments: str) -> Generator[Command]:
+    command = [sys.executable, "-m", "arbiter", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as process:
         late = threading.Timer(2 * LONG, process.kill)
         late.start()
         try:
-            yield Up(process)
+            yield Command(process)
         finally:
             late.cancel()
             process.terminate()
+
+
+def up(folder: Path, address: str) -> AbstractContextManager[Command]:
+    return arbiter(folder, "up", "mine.toml", "--ray", address, "--logs", "logs")
 
 
 def answers(port: int) -> bool:
@@ -183,7 +183,7 @@ def test_servers_on_a_cluster_are_found_by_a_run_come_back_and_stop(cluster: Any
 def test_what_cannot_start_on_a_cluster_is_told(address: str, tmp_path: Path, keys: str, messages: list[str]) -> None:
     ports = configured(tmp_path, draft=keys)
     with up(tmp_path, address) as running:
-        running.ended(2 if "gpus" in keys else 1)
+        running.ended(2)
     assert all(message in "".join(running.lines) for message in messages), running.lines
     assert not answers(ports["draft"])
 
@@ -196,14 +196,22 @@ def test_an_address_in_use_on_the_machine_of_the_server_is_told(address: str, tm
 
 
 def test_a_cluster_that_goes_away_ends_servers_and_runs_with_a_reason(tmp_path: Path) -> None:
+    """Each command is a process of its own: Ray ends a process whose cluster is gone for a minute."""
     ports = configured(tmp_path, draft='device = "cpu"\n')
     cluster = a_cluster()
     with up(tmp_path, cluster.address) as running:
         running.until("all servers are ready")
-        config = load_config(str(tmp_path / "mine.toml"), {"data": {"limit": 200}, "limits": {"problems": 2}})
-        solver = RaySolver(RayPlace(cluster.address, 2, num_cpus=0.5))
-        watcher = Accidents({1: lambda _: cluster.shutdown()})
-        with pytest.raises(RunError, match=r"the Ray cluster failed: .*The run can be resumed, also without Ray"):
-            anyio.run(partial(bench, config, tmp_path / "run", watcher, solver=solver))
-        running.until("the Ray cluster failed, and the servers in it ended")
+        options = ["--ray", cluster.address, "--workers", "2", "--concurrency", "2", "--limit", "2000", "--out", "run"]
+        with arbiter(tmp_path, "bench", "mine.toml", *options) as benching:
+            results = tmp_path / "run" / "results.jsonl"
+            while not results.exists() or results.stat().st_size < 1000:
+                assert benching.process.poll() is None
+                time.sleep(0.1)
+            cluster.shutdown()
+            benching.ended(1)
+        running.ended(1)
+    assert "the Ray cluster failed: " in "".join(benching.lines)
+    assert "The run can be resumed, also without Ray" in "".join(benching.lines)
+    assert "the Ray cluster failed, and the servers in it ended" in "".join(running.lines)
+    assert not any("Traceback" in line for line in (*benching.lines, *running.lines))
     assert not answers(ports["draft"])
