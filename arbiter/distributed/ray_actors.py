@@ -8,7 +8,6 @@ import platform
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import anyio
 import msgspec
@@ -16,7 +15,7 @@ import msgspec
 from arbiter.actors.slots import Occupancy
 from arbiter.config.config import Config
 from arbiter.distributed.ledger_service import LedgerPlan, LedgerService
-from arbiter.distributed.ray_library import versions
+from arbiter.distributed.ray_library import Handle, versions
 from arbiter.distributed.segment_worker import Claimed, Finished, Renewed, SegmentWorker, SessionPlace
 from arbiter.distributed.shared_limits import LoadReport
 from arbiter.log.run import Run
@@ -28,9 +27,6 @@ from arbiter.runs.model_opening import open_models
 
 _WAIT = 1.0  # seconds that a call for solutions waits for one
 _encode = msgspec.json.encode
-
-Handle = Any
-"""A handle of an actor. Ray has no types here."""
 
 
 class Hello(Record, frozen=True):
