@@ -87,6 +87,13 @@ def _refused(address: str, error: Exception) -> str:
     )
 
 
+def on_this_node() -> Any:  # noqa: ANN401 - as above
+    """Return the strategy that places an actor on the node of this process, also when it starts again."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(ray_module().get_runtime_context().get_node_id(), soft=False)
+
+
 def versions() -> dict[str, str]:
     """Return the versions that must be the same in all processes of a run."""
     own = importlib.metadata.version("arbiter-reasoning")

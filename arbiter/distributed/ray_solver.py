@@ -185,15 +185,16 @@ class _Crew:
     async def _run(self, name: str, watcher: SolvingWatcher) -> WorkerReport:
         worker, session = self.workers[name], self._session
         hello = await self._hello(name, watcher)
-        check_hello(name, hello, str(session.log.parent), ray_library.versions())
-        watcher.notice(f"the worker {name} is on {hello.node} (process {hello.process})")
+        check_hello(name, hello, ray_library.versions())
+        how = "" if hello.sees_log else ". It does not see the run folder, and sends its log to the ledger"
+        watcher.notice(f"the worker {name} is on {hello.node} (process {hello.process}){how}")
         place = SessionPlace(str(session.log), session.run, session.session, session.seconds())
         return msgspec.json.decode(await worker.run.remote(_encode(place)), type=WorkerReport)
 
     async def _hello(self, name: str, watcher: SolvingWatcher) -> Hello:
-        log, run = str(self._session.log), self._session.run
+        session = self._session
         text = f"the worker {name} does not start: are there CPUs for it in the cluster (ray status)?"
-        call = partial(self.workers[name].hello.remote, log, run)
+        call = partial(self.workers[name].hello.remote, str(session.log), session.run, session.session)
         answer = await answered(self._ray, call, lambda: watcher.notice(text))
         return msgspec.json.decode(answer, type=Hello)
 
@@ -245,13 +246,25 @@ async def _started(ray: Handle, place: RayPlace, session: OpenSession) -> AsyncG
     names = tuple(f"w{number}" for number in range(place.workers))
     where = SessionPlace(str(session.log), session.run, session.session, session.seconds())
     plan = LedgerPlan(
-        where, tuple(session.left), tuple(session.begun), names, server_limits(session.config), place.lease
+        where,
+        tuple(session.left),
+        tuple(session.begun),
+        names,
+        server_limits(session.config),
+        place.lease,
+        session.config.log.sync,
     )
     kept = ray.put(_encode(plan))  # as long as this process has the reference, a ledger that died gets it again
     again = {"max_restarts": -1, "max_concurrency": _CALLS}
     ledger = (
         ray.remote(RayLedger)
-        .options(name=f"ledger-{session.run}-{session.session}", num_cpus=0, max_task_retries=-1, **again)
+        .options(
+            name=f"ledger-{session.run}-{session.session}",
+            num_cpus=0,
+            max_task_retries=-1,
+            scheduling_strategy=ray_library.on_this_node(),  # it writes into the run folder
+            **again,
+        )
         .remote(kept)
     )
     worker = ray.remote(RayWorker).options(num_cpus=place.num_cpus, scheduling_strategy="SPREAD", **again)
@@ -282,11 +295,6 @@ def server_limits(config: Config) -> dict[str, ServerLimit]:
     }
 
 
-def check_hello(name: str, hello: Hello, folder: str, here: Mapping[str, str]) -> None:
-    """Raise ``ConfigError`` if a worker has other versions than ``here``, or does not see the run ``folder``."""
+def check_hello(name: str, hello: Hello, here: Mapping[str, str]) -> None:
+    """Raise ``ConfigError`` if a worker has other versions than ``here``."""
     check_versions(f"the worker {name}", hello.node, hello.versions, here)
-    if not hello.sees_log:
-        raise ConfigError(
-            f"the worker {name} on {hello.node} does not see the run folder {folder}: put it on a path that all "
-            "machines share, such as NFS, with --out"
-        )

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Protocol
 
 import anyio
 import anyio.from_thread
@@ -32,6 +33,18 @@ PLACE = 0.25
 Show = Callable[[Event], None]
 
 
+class LineWriter(Protocol):
+    """Where the lines of a log go: see ``LogWriter``. ``confirms``: an answer is used only after ``written``."""
+
+    @property
+    def confirms(self) -> bool: ...
+    @property
+    def is_full(self) -> bool: ...
+    def put(self, happened: Happened) -> None: ...
+    async def room(self) -> None: ...
+    async def written(self) -> None: ...
+
+
 class LogWriter:
     """Take lines on the event loop without blocking it, and write them in a thread. ``open_writer`` makes it.
 
@@ -39,6 +52,8 @@ class LogWriter:
     than everything else. A killed process loses the lines of that time. ``fsync`` is called every ``sync`` seconds; a
     power failure can lose the lines of that time.
     """
+
+    confirms = False
 
     def __init__(self, path: Path, sync: float, show: Show | None, room: int, crc: int | None) -> None:
         self._path = path
