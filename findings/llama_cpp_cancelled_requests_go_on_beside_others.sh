@@ -44,6 +44,7 @@ def opened():
     params.model.path = str(MODEL)
     params.hostnames, params.port = ["127.0.0.1"], 0
     params.n_parallel, params.n_ctx = 2, 2 * 8192
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     params.warmup = False
     server = xllamacpp.Server(params)
     return server, int(server.listening_address.rsplit(":", 1)[1])

@@ -48,8 +48,13 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         drawn = model.lm_head.weight[digits].clone()
         model.lm_head.weight.zero_()
         model.model.embed_tokens.weight[:, 0] = 4.0  # a constant, by which all but the digits become unlikely
-        model.lm_head.weight[:, 0] = -6.0
+        model.lm_head.weight[:, 0] = -60.0
         model.lm_head.weight[digits] = drawn
+        for layer in model.model.layers:
+            layer.self_attn.q_proj.weight *= 2
+            layer.self_attn.o_proj.weight *= 3
+            for part in (layer.self_attn.o_proj, layer.mlp.down_proj):
+                part.weight[0] = 0.0  # the constant stays one
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     shutil.copy(Path(__file__).parent / "question.jinja", folder / "chat_template.jinja")
@@ -74,7 +79,7 @@ async def test_levels_rate_as_the_written_token_and_nothing_is_written(models: d
         judge.without_levels = "to compare"
         tokens = await rated(judge)
     assert levels == pytest.approx(tokens, abs=TOLERANCE)
-    assert max(levels) - min(levels) > 0.05
+    assert max(levels) - min(levels) > 2 * TOLERANCE
 
 
 async def test_another_prompt_is_rated_by_a_token(models: dict[str, Model]) -> None:

@@ -119,7 +119,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def _is_stream(self) -> bool:
-        """Whether the answer is a stream of events: llama.cpp's server then closes, although it promises not to."""
+        """Whether the answer is a stream of events, after which a server may close (``connection_fields``)."""
         return self._headers.get(b"content-type", b"").startswith(EVENTS.encode())
 
     def _begin_answer(self) -> None:

@@ -35,6 +35,7 @@ from arbiter.protocols.records import Usage
 
 PATH = "/completion"
 _OWNER = "llamacpp"
+_TRIAL = "Compute 1+1."
 
 _FIELDS: dict[str, Any] = {
     "response_fields": [
@@ -111,7 +112,7 @@ async def completion_api(
         return OPENAI
     api = llama_api(texts)
     try:
-        await api.complete(transport, {"model": model, "prompt": "1", "max_tokens": 1, "temperature": 0}, "")
+        await api.complete(transport, {"model": model, "prompt": _TRIAL, "max_tokens": 1, "temperature": 0}, "")
     except NotServedError:
         return OPENAI
     return api

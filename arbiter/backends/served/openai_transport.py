@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import openai
 
-from arbiter.backends.served.http_bodies import PACKING, TooLargeError, too_large, unpacked_answer
+from arbiter.backends.served.http_bodies import PACKING, TooLargeError, connection_fields, too_large, unpacked_answer
 from arbiter.backends.served.openai_library import http_library
 from arbiter.backends.served.refusals import excerpt, silent
 from arbiter.backends.served.transport import Address, Hear, routing
@@ -32,8 +32,7 @@ class OpenAITransport:
     async def post(self, path: str, body: Mapping[str, Any], problem: str, hear: Hear | None = None) -> bytes:
         endpoint = path.removeprefix("/v1") if path.startswith("/v1/") else self.address.at(path)
         kind, sent = openai.HttpxBinaryResponseContent, dict(body)
-        once = {"connection": "close"} if body.get("stream") else {}  # as in http_connection
-        options = openai.RequestOptions(headers={**self._headers, **routing(problem), **once})
+        options = openai.RequestOptions(headers={**self._headers, **routing(problem), **connection_fields(body)})
         before = _HEAR.set(hear)
         try:
             return await self._answer(
