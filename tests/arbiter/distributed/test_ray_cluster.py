@@ -1,9 +1,8 @@
 """Runs on a real Ray cluster of two nodes on this machine: processes are killed and stopped while it runs."""
 
 import os
-import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,9 @@ from arbiter.log.run import Run
 from arbiter.log.segments import segments_of
 from arbiter.protocols.errors import ConfigError
 from arbiter.runs.bench import bench
-from arbiter.runs.results import Result, Summary
+from arbiter.runs.results import Summary
 from benchmarks.silent_watcher import SilentWatcher
+from tests.arbiter.distributed.accidents import Accidents
 from tests.arbiter.distributed.local_cluster import two_nodes
 from tests.arbiter.distributed.scripted_cluster import logged, stored
 
@@ -43,27 +43,6 @@ def cluster() -> Iterator[Any]:
 @pytest.fixture
 def address(cluster: Any) -> str:
     return cluster.address
-
-
-class Accidents(SilentWatcher):
-    """Calls each of ``at`` when so many problems have ended. Knows the newest process of each worker."""
-
-    def __init__(self, at: dict[int, Callable[["Accidents"], object]]) -> None:
-        self._at = at
-        self.solutions = 0
-        self.processes: dict[str, int] = {}
-        self.lines: list[str] = []
-
-    def notice(self, text: str) -> None:
-        self.lines.append(text)
-        if found := re.search(r"the worker (\w+) is on .* \(process (\d+)\)", text):
-            self.processes[found[1]] = int(found[2])
-
-    def solved(self, result: Result) -> None:
-        self.solutions += 1
-        accident = self._at.get(self.solutions)
-        if accident is not None:
-            accident(self)
 
 
 def a_config() -> Config:

@@ -21,8 +21,8 @@ import pytest
 from arbiter.config.config import load_config
 from arbiter.distributed.ray_solver import RayPlace, RaySolver
 from arbiter.runs.bench import bench
+from tests.arbiter.distributed.accidents import Accidents
 from tests.arbiter.distributed.local_cluster import two_nodes
-from tests.arbiter.distributed.test_ray_cluster import Accidents
 
 ray: Any = pytest.importorskip("ray")
 
