@@ -22,7 +22,7 @@ def completions_server(write: Write, port: int = 0) -> Generator[str]:
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
             choice = {"index": 0, "text": write(asked["prompt"]), "finish_reason": "stop", "stop_reason": None}
-            usage = {"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14}
+            usage = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
             self.answer({"choices": [choice], "usage": usage})
 
         def answer(self, body: dict[str, Any]) -> None:

@@ -246,6 +246,7 @@ async def open_ray_fleet(
     try:
         check_room(groups, nodes_of(await anyio.to_thread.run_sync(ray.nodes)))
         check_free(groups, await anyio.to_thread.run_sync(ray.util.list_named_actors))
+        groups.sort(key=lambda group: -len(group.gpus))  # the largest first, while a machine has room for it
         jobs = {group: ServersJob(config, source, group.models, group.gpus, str(logs), patience) for group in groups}
         fleet = await anyio.to_thread.run_sync(partial(RayFleet, ray, jobs, notify))
         try:

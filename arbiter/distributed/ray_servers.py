@@ -70,21 +70,71 @@ class ServersEnd(Record, frozen=True):
     error: tuple[str, str] | None = None
 
 
+class _MachineServers:
+    """The servers of a job on this machine, whose address in the cluster is ``address``."""
+
+    def __init__(self, job: ServersJob, address: str, notify: Callable[[str], None]) -> None:
+        self._job = job
+        self._address = address
+        self._notify = notify
+        self._ending = threading.Event()
+        self.are_ready = threading.Event()
+
+    def stop(self) -> None:
+        """Let ``run`` stop all servers. It may be called from any thread, also before ``run``."""
+        self._ending.set()
+
+    async def run(self, again: bool) -> None:
+        """Keep the servers running until ``stop`` is called. Raises the error that ended one of them."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._until_stopped, tasks.cancel_scope)
+                await self._keep(again)
+        except BaseExceptionGroup as group:
+            known = group.subgroup(ArbiterError)
+            if known is None:
+                raise
+            raise first_of(known) from group
+        finally:
+            self._ending.set()  # ends the thread that waits for it
+
+    async def _until_stopped(self, scope: anyio.CancelScope) -> None:
+        await anyio.to_thread.run_sync(self._ending.wait, abandon_on_cancel=True)
+        scope.cancel()
+
+    async def _keep(self, again: bool) -> None:
+        job = self._job
+        found: Sequence[str] = ray_module().get_runtime_context().get_accelerator_ids().get("GPU", [])
+        launches = self._launches()
+        await _checked(partial(check, launches, found), 2 * GRACE_SECONDS if again else 0.0)
+        async with open_fleet(launches, Path(job.logs), found, self._notify, job.patience) as fleet:
+            await fleet.ready()
+            self.are_ready.set()
+            await anyio.sleep_forever()
+
+    def _launches(self) -> list[Launch]:
+        """Return the launches of the job, with this machine's address, and the numbers of its GPUs among those here."""
+        job = self._job
+        # an url may name the machine of the command
+        here = with_hosts(job.config, dict.fromkeys(job.models, _LOOPBACK))
+        found = plan(here, job.source, find_interpreter, only=job.models, host=self._address).launches
+        numbers = {gpu: index for index, gpu in enumerate(job.gpus)}
+        return [msgspec.structs.replace(launch, gpus=tuple(numbers[gpu] for gpu in launch.gpus)) for launch in found]
+
+
 class RayServers:
     """The process of the servers of a ``ServersJob``. Its methods block, and Ray calls each in a thread of its own.
 
-    A thread, because the servers end when the thread that started them does.
+    None of them is async: else Ray would call all of them in its event loop.
     """
 
     def __init__(self, job: bytes) -> None:
-        self._job = msgspec.json.decode(job, type=ServersJob)
+        self._address = str(ray_module().util.get_node_ip_address())
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._servers = _MachineServers(msgspec.json.decode(job, type=ServersJob), self._address, self._lines.put)
         self._running = threading.Lock()
         self._end = ServersEnd()
-        self._ending = threading.Event()
         self._ended = threading.Event()
-        self._are_ready = threading.Event()
-        self._address = str(ray_module().util.get_node_ip_address())
 
     def place(self) -> bytes:
         """Return ``ServersPlace``."""
@@ -113,59 +163,22 @@ class RayServers:
 
     def address(self) -> str | None:
         """Return the machine's address as soon as all servers have been ready; None before."""
-        return self._address if self._are_ready.is_set() else None
+        return self._address if self._servers.are_ready.is_set() else None
 
     def stop(self) -> None:
         """Stop all servers, and wait until none of their processes is left."""
-        self._ending.set()
+        self._servers.stop()
         with self._running:
             self._ended.set()  # a call of ``run`` that comes later starts nothing
 
     def _run_to_the_end(self, again: bool) -> ServersEnd:
         try:
-            anyio.run(self._run, again)
+            anyio.run(self._servers.run, again)
         except ArbiterError as error:
             return ServersEnd((type(error).__name__, str(error)))
         finally:
-            self._are_ready.clear()
+            self._servers.are_ready.clear()
         return ServersEnd()
-
-    async def _run(self, again: bool) -> None:
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._until_stopped, tasks.cancel_scope)
-                await self._keep(again)
-        except BaseExceptionGroup as group:
-            known = group.subgroup(ArbiterError)
-            if known is None:
-                raise
-            raise first_of(known) from group
-        finally:
-            self._ending.set()  # ends the thread that waits for it
-
-    async def _until_stopped(self, scope: anyio.CancelScope) -> None:
-        await anyio.to_thread.run_sync(self._ending.wait, abandon_on_cancel=True)
-        scope.cancel()
-
-    async def _keep(self, again: bool) -> None:
-        job = self._job
-        found: Sequence[str] = ray_module().get_runtime_context().get_accelerator_ids().get("GPU", [])
-        launches = self._launches()
-        await _checked(partial(check, launches, found), 2 * GRACE_SECONDS if again else 0.0)
-        async with open_fleet(launches, Path(job.logs), found, self._lines.put, job.patience) as fleet:
-            await fleet.ready()
-            self._are_ready.set()
-            await anyio.sleep_forever()
-
-    def _launches(self) -> list[Launch]:
-        """Return the launches of the job, with this machine's address, and the numbers of its GPUs among those here."""
-        job = self._job
-        here = with_hosts(
-            job.config, dict.fromkeys(job.models, _LOOPBACK)
-        )  # an url may name the machine of the command
-        found = plan(here, job.source, find_interpreter, only=job.models, host=self._address).launches
-        numbers = {gpu: index for index, gpu in enumerate(job.gpus)}
-        return [msgspec.structs.replace(launch, gpus=tuple(numbers[gpu] for gpu in launch.gpus)) for launch in found]
 
 
 async def _checked(check_now: Callable[[], None], seconds: float) -> None:

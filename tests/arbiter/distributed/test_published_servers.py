@@ -1,17 +1,21 @@
 """Which servers of a configuration go together, what the cluster must have for them, and how runs find them."""
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import pytest
 
 from arbiter.cli.up import up_command
 from arbiter.cli.up_on_ray import check_ray_options
 from arbiter.config.config import Config, parse
 from arbiter.config.model_tables import ServedTable
-from arbiter.distributed.published_servers import ServerKey, actor_name, keys_of, published, with_hosts
+from arbiter.distributed.published_servers import ServerKey, actor_name, hosts_of, keys_of, published, with_hosts
 from arbiter.distributed.ray_fleet import ClusterNode, ServerGroup, check_free, check_room, groups_of, nodes_of
+from arbiter.distributed.ray_library import answered
 from arbiter.protocols.errors import ConfigError
 from arbiter.servers.interpreters import Interpreter
 from arbiter.servers.plan import plan
@@ -71,6 +75,55 @@ def test_a_run_uses_the_machine_of_the_server_and_keeps_the_rest_of_its_url(host
     assert isinstance(big, ServedTable)
     assert (draft.url, big.url) == (url, "http://10.0.0.8:30001/v1")
     assert with_hosts(config, {}) == config
+
+
+class UnavailableError(Exception):
+    """As Ray's ``ActorUnavailableError``: an actor is being started again."""
+
+
+class ScriptedRay:
+    """A cluster in which the actor ``name`` answers its calls as ``script`` says."""
+
+    def __init__(self, name: str, *script: str | None) -> None:
+        self.exceptions = SimpleNamespace(ActorUnavailableError=UnavailableError)
+        self.util = SimpleNamespace(list_named_actors=lambda: ["ledger-x-0", name])
+        self._name, self._script = name, list(script)
+
+    def get_actor(self, name: str) -> Any:
+        assert name == self._name
+        return SimpleNamespace(address=SimpleNamespace(remote=self._address))
+
+    async def _address(self) -> str | None:
+        answer = self._script.pop(0)
+        if answer == "restarts":
+            raise UnavailableError
+        return answer
+
+
+def test_a_run_waits_until_the_servers_of_its_models_are_ready() -> None:
+    config = a_config(draft=served(30000), target=served(30001))
+    ray, lines = ScriptedRay(actor_name([ServerKey(30000, "org/30000")]), None, "restarts", "10.0.0.7"), list[str]()
+    assert anyio.run(hosts_of, ray, config, lines.append) == {"draft": "10.0.0.7"}
+    assert lines[-1] == "models.draft is at 10.0.0.7:30000"
+
+
+def test_an_actor_that_does_not_start_is_mentioned_once_and_waited_for(in_virtual_time: Callable[..., None]) -> None:
+    calls, mentioned = list[float](), list[float]()
+
+    async def call() -> str:
+        calls.append(anyio.current_time())
+        if len(calls) == 1:
+            raise UnavailableError
+        await anyio.sleep(200)
+        return "here"
+
+    async def body() -> None:
+        began, ray = anyio.current_time(), ScriptedRay("any")
+        assert await answered(ray, call, lambda: mentioned.append(anyio.current_time() - began)) == "here"
+
+    in_virtual_time(body)
+    assert len(mentioned) == 1
+    assert 60 <= mentioned[0] < 62
 
 
 A = ServerGroup(("draft",), ("draft",), (0, 1), (ServerKey(1, "m"),))

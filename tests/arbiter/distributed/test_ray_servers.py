@@ -77,7 +77,7 @@ def configured(folder: Path, **models: str) -> dict[str, int]:
     engine.write_text(ENGINE)
     engine.chmod(0o755)
     ports = {name: free_port() for name in models}
-    text = 'run_type = "draft"\n[data]\nsource = "pocket:1"\nlimit = 4\n'
+    text = 'run_type = "draft"\ntoken_exact = false\n[data]\nsource = "pocket:1"\nlimit = 4\n'
     for name, keys in models.items():
         # only the server's machine in the cluster answers: it has no address of version 6
         text += f'[models.{name}]\nbackend = "http"\nurl = "http://[::1]:{ports[name]}"\nprompt = "plain"\n'

@@ -212,6 +212,21 @@ def test_the_interpreter_may_be_named() -> None:
     assert one("draft", {**GPU, "python": "/env/bin/python"}).command[0] == "/env/bin/python"
 
 
+def test_only_the_engines_of_servers_that_start_are_searched() -> None:
+    searched = list[str]()
+
+    def find(program: str, named: str | None) -> Interpreter:
+        searched.append(program)
+        return python(program, named)
+
+    tables = {
+        "draft": table("draft", {**GPU, "engine": "vllm"}),
+        "target": table("target", {"device": "cpu"}),
+    }
+    plan(parse({"models": tables}, "mine.toml"), "mine.toml", find, only=["draft"])
+    assert searched == ["vllm"]
+
+
 def test_servers_that_share_a_gpu_start_one_after_another_and_sglangs_share_is_of_what_is_left() -> None:
     found = planned(
         draft=table("draft", {**GPU, "memory_fraction": 0.2}),
