@@ -184,6 +184,7 @@ class _Crew:
 
     async def _run(self, name: str, watcher: SolvingWatcher) -> WorkerReport:
         worker, session = self.workers[name], self._session
+        await self._ledger.finish.remote([])  # when it answers, its segment is there, by which workers know the folder
         hello = await self._hello(name, watcher)
         check_hello(name, hello, ray_library.versions())
         how = "" if hello.sees_log else ". It does not see the run folder, and sends its log to the ledger"
