@@ -134,8 +134,10 @@ def _kill_all(
                 return killed, sessions
             driver = None
             continue
+        if not _works(run):
+            continue
         kind = chance.choices(list(SHARES), list(SHARES.values()))[0]
-        if kind == "driver" and (run / "results.jsonl").exists():
+        if kind == "driver":
             driver.kill()
             driver.wait()
             driver = None
@@ -150,6 +152,15 @@ def _kill_all(
             return killed, sessions
         driver = None
     raise SystemExit("the run did not end")
+
+
+def _works(run: Path) -> bool:
+    """Return whether a worker of the newest session has begun a problem: before, a kill tries nothing."""
+    segments = segments_of(run / "events.jsonl")
+    newest = max((segment.session for segment in segments), default=0)
+    return any(
+        segment.path.stat().st_size for segment in segments if segment.session == newest and segment.worker != LEDGER
+    )
 
 
 def _driver(config: Path, run: Path, address: str, workers: int) -> subprocess.Popen[bytes]:
