@@ -134,7 +134,7 @@ def _kill_all(
                 return killed, sessions
             driver = None
             continue
-        if not _works(run):
+        if not _works(run) or not _processes("ray::RayWorker"):
             continue
         kind = chance.choices(list(SHARES), list(SHARES.values()))[0]
         if kind == "driver":
@@ -176,7 +176,7 @@ def _driver(config: Path, run: Path, address: str, workers: int) -> subprocess.P
 def _kill(kind: str, chance: random.Random) -> bool:
     """Kill or stop a process of the run. Return whether there was one."""
     title = "ray::RayLedger" if kind == "ledger" else "ray::RayWorker"
-    found = [process for process in _descendants() if _title(process).startswith(title)]
+    found = _processes(title)
     if not found:
         return False
     process = chance.choice(found)
@@ -187,6 +187,10 @@ def _kill(kind: str, chance: random.Random) -> bool:
     time.sleep(LEASE + 1.5)
     _signalled(process, signal.SIGCONT)
     return True
+
+
+def _processes(title: str) -> list[int]:
+    return [process for process in _descendants() if _title(process).startswith(title)]
 
 
 def _signalled(process: int, number: signal.Signals) -> bool:
