@@ -144,8 +144,7 @@ class RayWorker:
         self._sees_log = False
 
     async def hello(self, log: str, run: str, session: int) -> bytes:
-        """Return ``Hello``, about the ``log`` of ``run``, which the ledger of ``session`` writes as well."""
-        await self._ledger.renew(self._name, (), {})  # when it answers, its segment is there
+        """Return ``Hello``, about the ``log`` of ``run``, of which the ledger has begun its segment of ``session``."""
         self._sees_log = _is_log_of(Path(log), run, session)
         return _encode(Hello(platform.node(), os.getpid(), versions(), self._sees_log))
 

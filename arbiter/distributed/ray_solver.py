@@ -184,6 +184,7 @@ class _Crew:
 
     async def _run(self, name: str, watcher: SolvingWatcher) -> WorkerReport:
         worker, session = self.workers[name], self._session
+        await self._ledger.finish.remote([])  # when it answers, its segment is there, by which workers know the folder
         hello = await self._hello(name, watcher)
         check_hello(name, hello, ray_library.versions())
         how = "" if hello.sees_log else ". It does not see the run folder, and sends its log to the ledger"
@@ -195,8 +196,7 @@ class _Crew:
         session = self._session
         text = f"the worker {name} does not start: are there CPUs for it in the cluster (ray status)?"
         call = partial(self.workers[name].hello.remote, str(session.log), session.run, session.session)
-        answer = await answered(self._ray, call, lambda: watcher.notice(text))
-        return msgspec.json.decode(answer, type=Hello)
+        return msgspec.json.decode(await answered(self._ray, call, lambda: watcher.notice(text)), type=Hello)
 
     async def _deliver(self, name: str, done: Done) -> None:
         """Take the solutions of a worker. Each counts once, and only if the worker still has its problem."""

@@ -97,13 +97,7 @@ class SegmentWorker:
     """
 
     def __init__(
-        self,
-        name: str,
-        config: Config,
-        place: SessionPlace,
-        ledger: LedgerPort,
-        segments: SegmentStore,
-        places: int,
+        self, name: str, config: Config, place: SessionPlace, ledger: LedgerPort, segments: SegmentStore, places: int
     ) -> None:
         self.name = name
         self._config = config
