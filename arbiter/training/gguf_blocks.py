@@ -5,6 +5,9 @@ by 127. A scale below the smallest number of half precision is zero, and so are 
 its largest number is infinite. Source: ``gguf`` 0.19.0, ``quants.py``; llama.cpp computes the same.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# (safetensors is typed in part)
+
 from collections.abc import Iterable
 from pathlib import Path
 

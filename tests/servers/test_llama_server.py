@@ -109,6 +109,14 @@ async def test_a_request_for_no_token_gets_one(writer: Model) -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("stop", ["", [""]])
+async def test_an_empty_stop_text_stops_at_once(writer: Model, stop: str | list[str]) -> None:
+    """So a separator must have a character, as that of every configuration has."""
+    answer = await answered(writer, {"prompt": "1", "max_tokens": 6, "stop": stop})
+    assert (answer["choices"][0]["text"], answer["choices"][0]["finish_reason"]) == ("", "stop")
+
+
+@pytest.mark.asyncio
 async def test_the_usage_of_several_prompts_is_that_of_the_first(writer: Model) -> None:
     """So a request must have one prompt, as all requests for steps have."""
     answer = await answered(writer, {"prompt": ["1", "1" * 50], "max_tokens": 2})

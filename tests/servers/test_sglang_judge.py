@@ -1,5 +1,8 @@
 """A judge behind a real sglang: the probabilities of its levels rate as the token that it writes."""
 
+# pyright: reportUnknownMemberType=false
+# (torch is typed in part)
+
 import shutil
 from pathlib import Path
 from typing import Any

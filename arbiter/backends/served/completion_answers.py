@@ -133,7 +133,7 @@ async def requested(
 
 
 async def complete(
-    transport: Transport, body: Mapping[str, Any], problem: str, hearing: Callable[[], Hear] | None = None
+    transport: Transport, body: Mapping[str, Any], problem: str, hearing: Callable[[], Hear | None] | None = None
 ) -> tuple[CompletionAnswer, Usage]:
     """Request a completion for ``problem``. Return the choice with the lowest index, and its tokens.
 

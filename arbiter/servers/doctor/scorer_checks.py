@@ -25,7 +25,7 @@ async def scorer_checks(name: ScoreKind, table: RouterTable, config: Config) -> 
         yield await place(name, table)
     targets, draft = max(1, len(config.models.targets)), config.models.draft
     async with open_scorer(name, table, config.cpu_threads, targets, draft) as scorer:
-        if isinstance(scorer, ServedJudge) and table.prompt == LEVELS:
+        if isinstance(scorer, ServedJudge) and not isinstance(table, DraftHeadTable) and table.prompt == LEVELS:
             yield _levels(scorer.without_levels)
         if (note := context_note(config, name, scorer)) is not None:
             yield Check("limits", note, "warning")

@@ -257,3 +257,12 @@ def test_the_text_of_a_chat_gives_the_tokens_of_the_template(added: str, start: 
     own = tokenizer.apply_chat_template([{"role": "user", "content": "a"}], tokenize=True, return_dict=False)
     ids = tokenizer(chat_text(tokenizer, (Turn("user", "a"),)))["input_ids"]
     assert ids[: len(own)] == own
+
+
+def test_qwen3s_template_drops_what_stands_between_two_ends_of_a_thought_and_arbiter_does_not(
+    published: Callable[..., str],
+) -> None:
+    turns = (Turn("system", "s"), Turn("user", "q"), Turn("assistant", "<think>\na\n</think>\n\nb</think>c"))
+    theirs, ours = published("qwen3", turns, "next"), written("qwen3-thinking", turns, "next")
+    assert "assistant\nc<|im_end|>" in theirs
+    assert f"assistant\n{turns[2].text}<|im_end|>" in ours

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from arbiter.backends.prompts import PromptTemplate
-from arbiter.backends.served.completion_answers import EndSigns
+from arbiter.backends.served.completion_answers import OPENAI, EndSigns
 from arbiter.backends.served.generator import ServedGenerator
 from arbiter.backends.served.request_fields import WITHOUT_PENALTIES
 from arbiter.backends.served.token_steps import TokenSteps
@@ -130,7 +130,7 @@ class Target:
         self.server = server
         texts, signs = TransformersTokenTexts(server.tokenizer), EndSigns(ends, engine)
         checks, template = VerificationSettings(engine, texts, {*ends}, context), PromptTemplate("{question}")
-        steps = TokenSteps(texts) if by_tokens else "no tokens"
+        steps = TokenSteps(texts, OPENAI.numbered) if by_tokens else "no tokens"
         plain = ServedGenerator(server, "m", template, WITHOUT_PENALTIES, signs=signs, steps=steps)
         self.generator = VerifyingGenerator(plain, server, "m", template, checks)
 

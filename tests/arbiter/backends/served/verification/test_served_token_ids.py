@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbiter.backends.served.completion_answers import EndSigns
+from arbiter.backends.served.completion_answers import OPENAI, EndSigns
 from arbiter.backends.served.prompt_form import as_text
 from arbiter.backends.served.token_steps import TokenSteps, token_steps
 from arbiter.backends.token_texts import TransformersTokenTexts
@@ -85,7 +85,7 @@ def test_a_step_of_another_model_is_sent_as_it_stands_in_the_whole_text(target: 
 
 def found(server: ScriptedServer, tokenizer: Tokenizer, engine: Engine | None) -> TokenSteps | str:
     texts = TransformersTokenTexts(tokenizer)
-    return anyio.run(lambda: token_steps(server, "m", texts, EndSigns(engine=engine).engine, as_text))
+    return anyio.run(lambda: token_steps(server, "m", texts, EndSigns(engine=engine).engine, as_text, OPENAI))
 
 
 class Characters:
