@@ -8,6 +8,7 @@ from rich.table import Table
 
 from arbiter.protocols.model_traits import KVMemory
 from arbiter.protocols.records import LookaheadStats, Model
+from arbiter.runs.answer_times import AnswerTimes
 from arbiter.runs.gathering_waits import GatheringWaits
 from arbiter.runs.grading_figures import JudgeRequests
 from arbiter.runs.intervals import Interval
@@ -99,9 +100,21 @@ def _rows(summary: Summary) -> list[tuple[str, str]]:
             "seconds per sample" if summary.samples > 1 else "seconds per problem",
             f"mean {seconds(latency.mean)}, p50 {seconds(latency.p50)}, p95 {seconds(latency.p95)}",
         ),
+        *([("streamed answers", _stream(summary.stream_times))] if summary.stream_times else ()),
         ("wall time", f"{summary.wall_seconds or 0.0:.1f} s" + (" (interrupted)" if summary.interrupted else "")),
         ("CPU time", NOTHING if summary.cpu_seconds is None else f"{summary.cpu_seconds:.1f} s"),
     ]
+
+
+def _stream(times: AnswerTimes) -> str:
+    """Return the medians of what a client of a stream of steps would see."""
+    output = (
+        "" if times.first_output_token == times.first_token else f", output {seconds(times.first_output_token.p50)}"
+    )
+    goodput = "" if times.goodput is None else f"; {times.good} good, {times.goodput:.3g}/s"
+    between = times.inter_token.p50
+    each = "" if between is None else f", {between:.4f} between tokens"
+    return f"p50 to the first text {seconds(times.first_token.p50)}{output}{each}{goodput}"
 
 
 def _grading(judge: JudgeRequests) -> str:

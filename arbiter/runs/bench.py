@@ -26,6 +26,7 @@ from arbiter.log.writer import Show
 from arbiter.protocols.errors import ArbiterError, ConfigError, RunError
 from arbiter.protocols.model_traits import KeepsKeysAndValues, KVMemory, ReadsSteps
 from arbiter.protocols.records import Solution, StepRecord
+from arbiter.runs.answer_times import logged_times
 from arbiter.runs.early_stop import EarlyStop
 from arbiter.runs.folder import RunFolder, check_run, is_solved, open_run
 from arbiter.runs.graders import Graders, open_graders, with_rows
@@ -207,6 +208,8 @@ async def run_problems(
         "steps_as_text": {**spent.steps_as_text, **steps_as_text(models)} if config.token_exact else {},
     }
     summary = msgspec.structs.replace(summary, **{**of_models, "stopped": early.cause, **measured})
+    times = await logged_times(folder.path, folder.journal, config.serve.slo, summary.wall_seconds)
+    summary = msgspec.structs.replace(summary, stream_times=times)
     await folder.finish(summary)
     return summary
 

@@ -23,6 +23,7 @@ from arbiter.protocols.records import (
     Solution,
     StepRecord,
 )
+from arbiter.runs.answer_times import AnswerTimes
 from arbiter.runs.baselines import ComparedRun
 from arbiter.runs.call_checks import CallChecks, call_checks
 from arbiter.runs.costs import price_of, priced, prices_of
@@ -150,6 +151,8 @@ class Summary(Record, frozen=True):
     - ``stopped`` is the cause for which the first problems to end all failed, if that stopped the run early.
     - ``steps_as_text`` says why models read their own steps as text although the run is ``token_exact``, by the tables'
       names after ``models.``.
+    - ``stream_times`` are the times of the answers, as a client would see them in a stream of steps. It is None if the
+      log does not have them: without texts, or with the shared answers of a sweep.
     """
 
     run_type: RunType
@@ -193,6 +196,7 @@ class Summary(Record, frozen=True):
     stopped: str | None = None
     grading: JudgeRequests | None = None
     steps_as_text: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+    stream_times: AnswerTimes | None = None
 
 
 def summary_of(

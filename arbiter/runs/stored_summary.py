@@ -8,6 +8,7 @@ import msgspec
 from arbiter.log.checksums import as_document
 from arbiter.protocols.model_traits import KVMemory
 from arbiter.protocols.records import Author
+from arbiter.runs.answer_times import AnswerTimes
 from arbiter.runs.baselines import ComparedRun
 from arbiter.runs.documents import read_document
 from arbiter.runs.file_replacement import replace_file
@@ -35,6 +36,7 @@ class StoredSummary(msgspec.Struct, frozen=True):
     decoded: int | None = None
     stopped: str | None = None
     steps_as_text: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+    stream_times: AnswerTimes | None = None
 
     def added_to(self, summary: Summary) -> Summary:
         """Return ``summary``, which was computed from the results alone, with what is known from this one."""

@@ -12,10 +12,11 @@ from arbiter.config.serve_tables import SloTable
 from arbiter.log.reader import LOG, has_log
 from arbiter.log.run import Run
 from arbiter.protocols.errors import ReportError, RunError
+from arbiter.runs.answer_times import AnswerTimes, answer_times
 from arbiter.runs.reports.gap_figures import ALONE, GapRecovery, OutcomesOfRun, gap_recovery
 from arbiter.runs.reports.reported_run import ReportedRun, read_run
 from arbiter.runs.reports.short_form import not_graded
-from arbiter.runs.reports.stream_figures import HEADS, StreamFigures, stream_figures, stream_rows
+from arbiter.runs.reports.stream_figures import HEADS, stream_rows
 from arbiter.runs.reports.tables import ReportRow, as_csv, columns_for, markdown, markdown_table, ordered
 
 PLOTS = {
@@ -40,14 +41,14 @@ class Report(msgspec.Struct, frozen=True):
     """Runs in the order of their table, and warnings for their comparison.
 
     ``passed_over`` are the folders that were given and hold no run. ``recovery`` is set if the draft alone and the
-    target alone are among the runs. ``times`` are those of the answers, if they were requested.
+    target alone are among the runs. ``times`` are those of the answers by run, if they were requested.
     """
 
     runs: list[ReportedRun]
     warnings: list[str]
     passed_over: list[Path] = []
     recovery: GapRecovery | None = None
-    times: list[StreamFigures] = []
+    times: dict[str, AnswerTimes] = {}
 
     @property
     def entries(self) -> list[ReportRow]:
@@ -68,7 +69,8 @@ class Report(msgspec.Struct, frozen=True):
             }
             for run in self.runs
         ]
-        times = {"times": self.times} if self.times else {}
+        each = [{"run": name, **msgspec.structs.asdict(one)} for name, one in self.times.items()]
+        times = {"times": each} if each else {}
         return msgspec.json.encode({"runs": runs, "warnings": self.warnings, "recovery": self.recovery, **times})
 
     def to_markdown(self, plots: Sequence[str] = (), no_plots: str | None = None) -> str:
@@ -101,12 +103,12 @@ def report_on(folders: Sequence[Path], slo: SloTable | None = None) -> Report:
     different = {folder.resolve(): folder for folder in among if folder not in passed_over}
     runs = {run.name: run for run in map(read_run, different.values())}
     in_order = [runs[entry.name] for entry in ordered(ReportRow(run.name, run.summary) for run in runs.values())]
-    times = [] if slo is None else [_times(run, slo) for run in in_order]
+    times = {} if slo is None else {run.name: _times(run, slo) for run in in_order}
     return Report(in_order, [*_of_each(in_order), *_of_all(in_order)], passed_over, _recovery(in_order), times)
 
 
-def _times(run: ReportedRun, slo: SloTable) -> StreamFigures:
-    return stream_figures(run.name, Run.open(run.name), slo, run.summary.wall_seconds)
+def _times(run: ReportedRun, slo: SloTable) -> AnswerTimes:
+    return answer_times(Run.open(run.name), slo, run.summary.wall_seconds)
 
 
 def recovery_parts(recovery: GapRecovery | None) -> list[str]:

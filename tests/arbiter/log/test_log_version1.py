@@ -274,6 +274,7 @@ def test_a_report_has_the_figures_that_the_summary_had() -> None:
         "call_checks": msgspec.to_builtins(CallChecks()),
         "grading": None,
         "steps_as_text": {},
+        "stream_times": None,
     }
     assert summary == renamed(before, names) | later
 

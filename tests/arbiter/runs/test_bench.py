@@ -251,7 +251,8 @@ async def test_a_wrong_answer_is_wrong_with_its_reference(a_config: Configs, tmp
 async def test_the_summary_is_that_of_the_stored_results(a_config: Configs, tmp_path: Path) -> None:
     config = a_config(limits={"problems": 3}, audit=0.5)
     summary = await run(config, problems(12), echoing(), tmp_path, Diary())
-    assert summary == summary_of(config, stored(tmp_path), summary.wall_seconds, cpu_seconds=summary.cpu_seconds)
+    found = summary_of(config, stored(tmp_path), summary.wall_seconds, cpu_seconds=summary.cpu_seconds)
+    assert summary == msgspec.structs.replace(found, stream_times=summary.stream_times)
     assert msgspec.json.decode(of_document((tmp_path / "summary.json").read_bytes()), type=Summary) == summary
 
 

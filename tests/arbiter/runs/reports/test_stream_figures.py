@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import anyio
@@ -19,12 +19,17 @@ from arbiter.log.stream_times import StreamTimes, recorded_times
 from arbiter.protocols.errors import BackendError, ProblemError
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle
 from arbiter.protocols.records import Usage
+from arbiter.runs.answer_times import answer_times
 from arbiter.runs.bench import run_problems
 from arbiter.runs.folder import open_run
-from arbiter.runs.reports.stream_figures import stream_figures, stream_rows
+from arbiter.runs.reports.reported_run import read_run
+from arbiter.runs.reports.stream_figures import stream_rows
+from arbiter.runs.results import Summary
+from arbiter.runs.stored_summary import read_summary
 from benchmarks.silent_watcher import SilentWatcher
 
 InVirtualTime = Callable[[Callable[[], Awaitable[None]]], None]
+Configs = Callable[..., Config]
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 ANSWERS = {
@@ -81,31 +86,69 @@ def test_a_failed_problem_has_no_times(recorded: Run) -> None:
 
 
 def test_the_figures_of_a_run_are_over_its_answers_and_its_seconds(recorded: Run) -> None:
-    figures = stream_figures("run", recorded, SloTable(first_output_token=1.5), wall_seconds=10.0)
+    figures = answer_times(recorded, SloTable(first_output_token=1.5), wall_seconds=10.0)
     assert (figures.answers, figures.good, figures.goodput) == (3, 1, 0.1)
     assert (figures.latency.p50, figures.latency.p95) == pytest.approx((3.0, 3.0))
     assert figures.inter_token.p50 == pytest.approx(2 / 11)
-    [row] = stream_rows([figures])
+    [row] = stream_rows({"run": figures})
     assert row == ("run", "3", "1.00 / 1.00", "2.00 / 2.00", "0.1818 / 0.1818", "3.00 / 3.00", "1", "0.1/s")
 
 
 def test_without_bounds_nothing_is_good_or_bad(recorded: Run) -> None:
-    figures = stream_figures("run", recorded, SloTable(), wall_seconds=10.0)
+    figures = answer_times(recorded, SloTable(), wall_seconds=10.0)
     assert (figures.good, figures.goodput) == (None, None)
 
 
+async def bench_run(config: Config, out: Path, names: Sequence[str] = ("thinks", "plain")) -> Summary:
+    """Solve and grade the questions ``names``. A folder that has a run continues it."""
+    given = [Problem(name, name, "42") for name in names]
+    models = Models(draft=None, target=ModelHandle(ScriptedGenerator(written), 1))
+    async with open_run(config, given, out) as folder:
+        return await run_problems(config, given, models, folder, SilentWatcher())
+
+
 @pytest.fixture
-def graded(a_config: Callable[..., Config], tmp_path: Path) -> str:
+def graded(a_config: Configs, tmp_path: Path) -> str:
     """The folder of a run of two problems, with its log and its results."""
-    config, given = a_config(run_type="target"), [Problem(name, name, "42") for name in ("thinks", "plain")]
-    model = ModelHandle(ScriptedGenerator(written), 1)
-
-    async def solve() -> None:
-        async with open_run(config, given, tmp_path / "graded") as folder:
-            await run_problems(config, given, Models(draft=None, target=model), folder, SilentWatcher())
-
-    anyio.run(solve)
+    anyio.run(bench_run, a_config(run_type="target"), tmp_path / "graded")
     return str(tmp_path / "graded")
+
+
+@pytest.mark.asyncio
+async def test_the_summary_of_a_run_has_the_times_that_its_log_tells(a_config: Configs, tmp_path: Path) -> None:
+    config = a_config(run_type="target", serve={"slo": {"latency": 3600}})
+    summary = await bench_run(config, tmp_path)
+    assert summary.stream_times == answer_times(Run.open(tmp_path), config.serve.slo, summary.wall_seconds)
+    assert (summary.stream_times.answers, summary.stream_times.good) == (2, 2)
+    assert read_summary(tmp_path, Summary) == summary
+
+
+@pytest.mark.asyncio
+async def test_a_resumed_run_has_the_times_of_all_sessions_together(a_config: Configs, tmp_path: Path) -> None:
+    config, log = a_config(run_type="target"), tmp_path / "events.jsonl"
+    await bench_run(config, tmp_path)
+    lines = log.read_bytes().splitlines(keepends=True)
+    [first, _] = [number for number, line in enumerate(lines) if b'"problem_ended"' in line]
+    log.write_bytes(b"".join(lines[: first + 1]))
+    times = (await bench_run(config, tmp_path)).stream_times
+    assert times is not None
+    assert times.answers == 2
+
+
+@pytest.mark.parametrize(("record", "question"), [("decisions", "plain"), ("full", "break")])
+@pytest.mark.asyncio
+async def test_without_texts_in_the_log_or_answers_in_the_run_there_are_no_times(
+    a_config: Configs, tmp_path: Path, record: str, question: str
+) -> None:
+    config = a_config(run_type="target", log={"record": record})
+    assert (await bench_run(config, tmp_path, [question])).stream_times is None
+
+
+def test_a_report_keeps_the_times_that_only_the_summary_has(graded: str) -> None:
+    kept = read_summary(Path(graded), Summary)
+    assert kept is not None
+    assert kept.stream_times is not None
+    assert read_run(Path(graded)).summary.stream_times == kept.stream_times
 
 
 def test_the_report_has_the_times_if_they_are_wanted(graded: str, arbiter: Command) -> None:
