@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import anyio
 import msgspec
@@ -96,7 +96,7 @@ def fit_command(
         else:
             share, most = 0.2 if escalation is None else escalation, _POSITIONS if positions is None else positions
             learned = _positions(chosen, rows, share, most)
-        _write(out, override(chosen, learned, "fit"), _shown(learned), json)
+        _write(out, override(chosen, learned.keys, "fit"), learned.shown, json)
         return 0
 
     return guarded(debug, action)
@@ -108,15 +108,23 @@ def _refuse_options_of_others(policy: str, given: dict[str, Any]) -> None:
         raise ConfigError(f"--{others[0]} is for another --policy than {policy!r}: leave it out")
 
 
-def _beliefs(rows: Sequence[TrainingRow], score: Literal["confidence", "prm"], bins: int) -> dict[str, Any]:
+class _Learned(NamedTuple):
+    """The keys of the configuration that were learned, and what to print of them."""
+
+    keys: dict[str, Any]
+    shown: dict[str, Any]
+
+
+def _beliefs(rows: Sequence[TrainingRow], score: Literal["confidence", "prm"], bins: int) -> _Learned:
     from arbiter.evaluation.step_models import learned_model
 
     if bins < 2:
         raise ConfigError(f"--bins {bins}: give 2 or more")
-    return {"run_type": "pomdp", "pomdp": {"score": score, **msgspec.to_builtins(learned_model(rows, score, bins))}}
+    table = {"score": score, **msgspec.to_builtins(learned_model(rows, score, bins))}
+    return _Learned({"run_type": "pomdp", "pomdp": table}, table)
 
 
-def _positions(config: Config, rows: Sequence[TrainingRow], escalation: float, positions: int) -> dict[str, Any]:
+def _positions(config: Config, rows: Sequence[TrainingRow], escalation: float, positions: int) -> _Learned:
     """Return the threshold of the configured run type, and its offsets. Raises ``ConfigError`` or ``DataError``."""
     import numpy as np
 
@@ -144,14 +152,8 @@ def _positions(config: Config, rows: Sequence[TrainingRow], escalation: float, p
     sign = 1 if run_type == "router" else -1  # a low reward or confidence escalates
     threshold = min(1.0, max(0.0, sign * learned.threshold))
     offsets = [round(min(1.0, max(-1.0, sign * one)), 6) for one in learned.offsets]
-    return {"thresholds": {run_type: threshold}, "step_offsets": offsets}
-
-
-def _shown(learned: dict[str, Any]) -> dict[str, Any]:
-    """Return what was learned, key by key."""
-    tables = [value for value in learned.values() if isinstance(value, dict)]
-    keys = {key: value for table in tables for key, value in table.items()}
-    return {**keys, **{key: learned[key] for key in ("step_offsets",) if key in learned}}
+    shown = {f"thresholds.{run_type}": threshold, "step_offsets": offsets}
+    return _Learned({"thresholds": {run_type: threshold}, "step_offsets": offsets}, shown)
 
 
 def _write(out: Path, changed: Config, learned: dict[str, Any], as_json: bool) -> None:
