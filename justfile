@@ -100,6 +100,10 @@ gathering *args:
 blocks *args:
     {{python}} benchmarks/blocks.py {{args}}
 
+# Count what each step boundary costs and gains, with the pocket models (see docs/explanation/boundaries.md).
+boundaries *args:
+    {{python}} benchmarks/boundaries.py {{args}}
+
 # Compare the requests and tokens of a sweep with those of separate runs (see docs/how-to/sweep.md).
 sweep *args:
     {{python}} benchmarks/sweep.py {{args}}

@@ -29,6 +29,8 @@ class StepModel(msgspec.Struct, frozen=True):
     - ``edges``, rising in (0, 1), divide the scores into bins. A score that equals an edge is in the bin above it.
     - ``right`` and ``wrong`` are the probabilities of each bin for a draft that is right after right steps, and for any
       other draft. Each adds up to 1.
+    - ``target_by_bin`` are the probabilities that a step of the target is right, if all steps before it are, and the
+      draft has a score in this bin. Empty: ``target_right`` in each bin.
     """
 
     draft_right: float
@@ -36,6 +38,7 @@ class StepModel(msgspec.Struct, frozen=True):
     edges: tuple[float, ...]
     right: tuple[float, ...]
     wrong: tuple[float, ...]
+    target_by_bin: tuple[float, ...] = ()
 
     def check(self) -> None:
         """Raise ``ConfigError`` if a number is out of range, or if the bins do not fit."""
@@ -51,6 +54,12 @@ class StepModel(msgspec.Struct, frozen=True):
                     f"{name} must have a probability for each of the {len(self.edges) + 1} bins, and add up to 1, but "
                     f"it is {chances}"
                 )
+        chances = self.target_by_bin
+        if len(chances) not in (0, len(self.edges) + 1) or not all(0 <= one <= 1 for one in chances):
+            raise ConfigError(
+                f"target_by_bin must be empty, or have a probability for each of the {len(self.edges) + 1} bins, but "
+                f"it is {chances}"
+            )
 
     def bin_of(self, score: float) -> int:
         """Return the number of the bin of a score, from 0."""
@@ -64,9 +73,10 @@ class StepModel(msgspec.Struct, frozen=True):
         ok = belief * self.draft_right * self.right[index]
         before = ok + belief * (1 - self.draft_right) * self.wrong[index]
         seen = before + (1 - belief) * self.wrong[index]
+        target = self.target_by_bin[index] if self.target_by_bin else self.target_right
         if seen <= 0:
-            return 0.0, belief * self.target_right
-        return ok / seen, before / seen * self.target_right
+            return 0.0, belief * target
+        return ok / seen, before / seen * target
 
     def seen(self, belief: float, index: int) -> float:
         """Return the probability that the draft has a score in this bin."""

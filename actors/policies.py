@@ -11,6 +11,7 @@ import msgspec
 
 from arbiter.actors.controllers import BudgetControl
 from arbiter.actors.seeds import unit_draw
+from arbiter.actors.step_offsets import threshold_at
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.policy import Evidence, Policy
 from arbiter.protocols.records import Author, Candidate, ConfidenceMetric, Model, ScoreKind, Target, Verdict
@@ -95,35 +96,39 @@ class RandomEscalation(PolicyBase, frozen=True, tag="random"):
 class RewardThreshold(PolicyBase, frozen=True, tag="rsd", omit_defaults=True):
     """RSD, reward-guided speculative decoding: keep the draft iff h(x, z_d) ≥ τ (``threshold``).
 
-    With a ``budget``, τ is the initial threshold.
+    With a ``budget``, τ is the initial threshold. ``offsets`` are added to τ at the steps from the first one on; the
+    last of them at every further step.
     """
 
     threshold: float
     budget: float | None = None
+    offsets: tuple[float, ...] = ()
 
     score_kind: ClassVar[ScoreKind | None] = "prm"
 
     def decide(self, evidence: Evidence) -> Verdict:
-        return "keep_draft" if _score(evidence.draft) >= self.threshold else "escalate"
+        tau = threshold_at(self.threshold, self.offsets, evidence.step)
+        return "keep_draft" if _score(evidence.draft) >= tau else "escalate"
 
 
 class LearnedRouter(PolicyBase, frozen=True, tag="router", omit_defaults=True):
     """Arbitrage: keep the draft iff ŷ ≤ τ, where ŷ = P(Δ > 0 given x, z_d).
 
     If there are several ``targets``, each has its own ŷ, and the draft is kept iff all are ≤ τ. Otherwise the step goes
-    to the target with the largest ŷ / cost among those above τ; of equal ones, to the first. ``budget`` is as for
-    ``RewardThreshold``.
+    to the target with the largest ŷ / cost among those above τ; of equal ones, to the first. ``budget`` and ``offsets``
+    are as for ``RewardThreshold``.
     """
 
     threshold: float
     targets: tuple[Target, ...] = ()
     budget: float | None = None
+    offsets: tuple[float, ...] = ()
 
     score_kind: ClassVar[ScoreKind | None] = "router"
     escalates_above = True
 
     def decide(self, evidence: Evidence) -> Verdict:
-        return "keep_draft" if _score(evidence.draft) <= self.threshold else "escalate"
+        return "keep_draft" if _score(evidence.draft) <= self._at(evidence) else "escalate"
 
     def target(self, evidence: Evidence) -> str:
         """Return the name of the target for an escalated step; empty if there is one target, without a name.
@@ -139,35 +144,45 @@ class LearnedRouter(PolicyBase, frozen=True, tag="router", omit_defaults=True):
         above = [
             (target, estimate)
             for target, estimate in zip(self.targets, estimates, strict=True)
-            if estimate > self.threshold
+            if estimate > self._at(evidence)
         ]
         return max(above, key=lambda one: one[1] / one[0].cost)[0].name
+
+    def _at(self, evidence: Evidence) -> float:
+        return threshold_at(self.threshold, self.offsets, evidence.step)
 
 
 class ConfidenceThreshold(PolicyBase, frozen=True, tag="confidence"):
     """Keep the draft iff the draft model's own ``confidence`` in it is ≥ τ. This needs no further model.
 
-    ``budget`` is as for ``RewardThreshold``.
+    ``budget`` and ``offsets`` are as for ``RewardThreshold``.
     """
 
     threshold: float
     confidence: ConfidenceMetric = "mean"
     budget: float | None = None
+    offsets: tuple[float, ...] = ()
 
     def decide(self, evidence: Evidence) -> Verdict:
-        return "keep_draft" if _confidence(evidence.draft) >= self.threshold else "escalate"
+        tau = threshold_at(self.threshold, self.offsets, evidence.step)
+        return "keep_draft" if _confidence(evidence.draft) >= tau else "escalate"
 
 
 class JudgeThreshold(PolicyBase, frozen=True, tag="judge", omit_defaults=True):
-    """Keep the draft iff a language model's rating of it is ≥ τ. ``budget`` is as for ``RewardThreshold``."""
+    """Keep the draft iff a language model's rating of it is ≥ τ.
+
+    ``budget`` and ``offsets`` are as for ``RewardThreshold``.
+    """
 
     threshold: float
     budget: float | None = None
+    offsets: tuple[float, ...] = ()
 
     score_kind: ClassVar[ScoreKind | None] = "judge"
 
     def decide(self, evidence: Evidence) -> Verdict:
-        return "keep_draft" if _score(evidence.draft) >= self.threshold else "escalate"
+        tau = threshold_at(self.threshold, self.offsets, evidence.step)
+        return "keep_draft" if _score(evidence.draft) >= tau else "escalate"
 
 
 class Oracle(PolicyBase, frozen=True, tag="oracle"):

@@ -24,8 +24,8 @@ from arbiter.config.model_tables import DEFAULT_BACKEND, ModelTable
 
 _NAMES = {bool: "true or false", int: "integer", float: "number", str: "string"}
 _ORDER = (
-    *("models", "thresholds", "trigger", "pacing", "pomdp", "glimpse", "sampling", "limits", "data", "log", "serve"),
-    "ray",
+    *("models", "thresholds", "trigger", "pacing", "pomdp", "glimpse", "boundary", "sampling", "limits", "data", "log"),
+    *("serve", "ray"),
 )
 
 

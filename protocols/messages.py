@@ -358,4 +358,6 @@ def _described(policy: Policy) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     if isinstance(policy, msgspec.Struct):
         fields = msgspec.json.decode(msgspec.json.encode(policy))
+    if not fields.get("offsets", True):  # logs of versions without offsets do not have them
+        del fields["offsets"]
     return {"type": type(policy).__name__, **fields}

@@ -12,8 +12,8 @@ Write = Callable[[str], str]
 
 
 @contextmanager
-def completions_server(write: Write) -> Generator[str]:
-    """Serve the model ``m`` as vLLM does, and yield the address."""
+def completions_server(write: Write, port: int = 0) -> Generator[str]:
+    """Serve the model ``m`` as vLLM does, and yield the address. Port 0 is a free one."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -35,7 +35,7 @@ def completions_server(write: Write) -> Generator[str]:
 
         def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002 - the name in the base class
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"

@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from arbiter.backends.bounded_steps import BoundedSteps
 from arbiter.backends.call_formats.forms import FORMS, SPECIAL_MARKS
 from arbiter.backends.call_formats.reading import CallForm, ReadStep, read_after, read_step
 from arbiter.backends.prompts import CHAT, PromptTemplate
+from arbiter.backends.step_boundaries import OutsideBlocks
 from arbiter.backends.token_texts import TokenTexts
-from arbiter.backends.whole_blocks import WholeBlocks
 from arbiter.backends.wrapped_generator import WrappedGenerator, written_by
 from arbiter.config.model_tables import AnyModelTable, CallFormName, is_chat
 from arbiter.protocols.answer_tokens import tokens_within
@@ -75,7 +76,7 @@ class CallingGenerator(WrappedGenerator):
 
         if self._after_thought(request, request.written) is None:
             request = msgspec.structs.replace(request, constraint=None)
-        answer = await WholeBlocks(self.inner, is_open).generate(request)
+        answer = await BoundedSteps(self.inner, OutsideBlocks(is_open)).generate(request)
         if form is None or (request.constraint is not None and request.constraint == rules.schema):
             return answer
         thought, text = self._divided(request, answer.text)

@@ -2,11 +2,11 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from arbiter.backends.conversations import as_text
+from arbiter.backends.conversations import Variables, as_text
 from arbiter.backends.prompts import CHAT, chat_turn
 from arbiter.protocols.errors import BackendError, ConfigError
 from arbiter.protocols.records import Transcript
@@ -33,6 +33,35 @@ JUDGE_TEMPLATES = {"judge": f"{_TASK}\nRating:\n"}
 """The templates by name. ``judge``, the default, ends with a newline: after it a digit is one token in any vocabulary.
 ``chat`` puts the same task into the tokenizer's own chat template."""
 
+LEVELS = "levels"
+"""The name of the template in which sglang 0.5.23 asks for a level on ``/v1/decisions``, in the chat template."""
+
+LEVEL_QUESTION = "How good is the step for reaching the right answer, given the problem and the steps before it?"
+LEVEL_TEXTS = (
+    "certainly wrong, or useless",
+    "almost certainly wrong",
+    "very likely wrong",
+    "likely wrong",
+    "rather wrong than right",
+    "rather right than wrong",
+    "likely right",
+    "very likely right",
+    "almost certainly right",
+    "certainly right, and useful",
+)
+"""What the digits mean, from 0."""
+
+LEVEL_INPUT = "Problem:\n{question}\n\nSteps before it:\n{steps}\n\nStep to rate:\n{step}"
+_LEVEL_TASK = "\n".join(
+    [
+        f"{LEVEL_INPUT}\n",
+        f"Question: {LEVEL_QUESTION}",
+        *(f"{level}: {text}" for level, text in enumerate(LEVEL_TEXTS)),
+        "Answer with the number of one level only.",
+    ]
+)
+_WITHOUT_THOUGHTS: Variables = {"enable_thinking": False, "thinking": False}
+
 
 class JudgePrompt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A text that contains ``{question}``, ``{steps}`` and ``{step}`` once each; the model continues it with a digit.
@@ -44,7 +73,7 @@ class JudgePrompt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if any(self.text.count(name) != 1 for name in PLACEHOLDERS):
-            known = ", ".join([*JUDGE_TEMPLATES, CHAT])
+            known = ", ".join([*JUDGE_TEMPLATES, CHAT, LEVELS])
             raise ConfigError(
                 f"the prompt {self.text!r} is not the name of a judge's template (there are {known}); as the text of "
                 f"a template it must contain {', '.join(PLACEHOLDERS)} exactly once each"
@@ -62,13 +91,24 @@ class JudgePrompt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def judge_prompt(prompt: str, tokenizer: str) -> JudgePrompt:
-    """Return the prompt that a configuration names or contains. Raises ``ConfigError`` as ``prompt_template``."""
+    """Return the prompt that a configuration names or contains. Raises ``ConfigError`` as ``prompt_template``.
+
+    That of ``levels`` switches thoughts off, where the chat template can: the level is the first token of the answer.
+    """
+    if prompt == LEVELS:
+        return JudgePrompt(chat_turn(tokenizer, _LEVEL_TASK, LEVELS, _WITHOUT_THOUGHTS))
     return JudgePrompt(chat_turn(tokenizer, _TASK) if prompt == CHAT else JUDGE_TEMPLATES.get(prompt, prompt))
 
 
 def judge_message(prompt: str) -> JudgePrompt:
     """Return the prompt as a message to a host that adds the chat template. Raises as ``JudgePrompt``."""
-    return JudgePrompt(_TASK if prompt == CHAT else JUDGE_TEMPLATES.get(prompt, prompt))
+    texts = {**JUDGE_TEMPLATES, CHAT: _TASK, LEVELS: _LEVEL_TASK}
+    return JudgePrompt(texts.get(prompt, prompt))
+
+
+def expected_level(probabilities: Sequence[float]) -> float:
+    """Return the expected level divided by the highest, from the probabilities of the levels, which add up to 1."""
+    return min(math.fsum(level * each for level, each in enumerate(probabilities)) / (len(probabilities) - 1), 1.0)
 
 
 def judged(alternatives: Mapping[str, float], where: str) -> float:

@@ -280,24 +280,31 @@ def message_template(prompt: str, annotate: bool, turns: Turns = ()) -> PromptTe
     return PromptTemplate(text, annotate, turns=turns)
 
 
-def chat_turn(name: str, text: str) -> str:
+def chat_turn(name: str, text: str, prompt: str = CHAT, variables: Variables = NO_VARIABLES) -> str:
     """Return one user turn ``text`` in the chat template of the tokenizer ``name``, up to where the answer begins.
 
-    Raises ``ConfigError`` if the tokenizer cannot be read, or has no chat template.
+    ``prompt`` is the configured one, which errors name, and ``variables`` are those of the template. Raises
+    ``ConfigError`` if the tokenizer cannot be read, or has no chat template.
     """
-    return _user_turn(name, chat_reader(name), text)
+    return _user_turn(name, chat_reader(name, prompt), text, variables, prompt)
 
 
-def chat_reader(name: str) -> Any:  # noqa: ANN401
+def chat_reader(name: str, prompt: str = CHAT) -> Any:  # noqa: ANN401
     """Return the tokenizer ``name``, for its chat template. Raises ``ConfigError`` if it cannot be read."""
-    return read_tokenizer(name, f'prompt = "{CHAT}"', _INSTEAD)
+    return read_tokenizer(name, f'prompt = "{prompt}"', _INSTEAD)
 
 
-def _user_turn(name: str, reader: Any, text: str, variables: Variables = NO_VARIABLES) -> str:  # noqa: ANN401
+def _user_turn(
+    name: str,
+    reader: Any,  # noqa: ANN401
+    text: str,
+    variables: Variables = NO_VARIABLES,
+    prompt: str = CHAT,
+) -> str:
     try:
         return chat_text(reader, (Turn("user", text),), variables=variables)
     except Exception as error:  # a template may raise anything
         raise ConfigError(
-            f'prompt = "{CHAT}": cannot read a chat template from the tokenizer {name!r}: '
+            f'prompt = "{prompt}": cannot read a chat template from the tokenizer {name!r}: '
             f"{str(error).strip().partition(chr(10))[0]}. Set tokenizer to a folder or a hub name, or {_INSTEAD}"
         ) from error

@@ -37,6 +37,7 @@ from arbiter.runs.finding import resolve
 from arbiter.runs.folder import check_run, read_records, run_path
 from arbiter.runs.progress import watcher_for
 from arbiter.runs.reports.numbers import NOTHING, percent
+from arbiter.runs.rollouts import ROLLOUTS, check_rollouts, roll_out
 
 _SHARE = 0.1  # default share of the problems, both for validation and for test
 
@@ -109,6 +110,7 @@ def collect_command(
     workers: WorkerOptions = IN_THIS_PROCESS,
     import_: Annotated[tuple[Path, ...], Parameter(name="--import", consume_multiple=True, show_default=False)] = (),
     fields: Annotated[str, Parameter(show_default=False)] = "",
+    rollouts: int | None = None,
     out: Path | None = None,
     resume: Path | None = None,
     retry_failed: bool = False,
@@ -127,6 +129,7 @@ def collect_command(
         arbiter collect pocket --limit 500 --samples 4 --temperature 0.7 --out rows
         arbiter collect mine.toml --data AI-MO/NuminaMath-CoT:train --limit 30000
         arbiter collect --resume rows
+        arbiter collect --resume rows --rollouts 1
         arbiter collect --import dump.jsonl --out rows
 
     Parameters
@@ -149,6 +152,11 @@ def collect_command(
     fail_fast
         Stop early if the first 10 problems to end have all failed for one cause, for example a server that is down.
         Default: on for a new collection, off with `--resume`.
+    rollouts
+        After the rows, also find out what each step is worth for the answer. From each step, the draft alone solves the
+        rest of the problem so many times: after its own step, and after the target's. `rollouts.jsonl` has the shares
+        of right answers, and `arbiter train router --label answer` learns from them. More than 1 needs a temperature
+        above 0. With `--resume`, only steps without values are solved. Default: no rollouts.
     json
         Print only the content of `collection.json` on standard output.
     debug
@@ -157,6 +165,8 @@ def collect_command(
 
     def action() -> int:
         if import_:
+            if rollouts is not None:
+                raise ConfigError("--import has no models to continue its steps with: leave out --rollouts")
             if resume is not None:
                 raise ConfigError("--import makes a new collection and cannot resume one: leave out --resume")
             folder = run_path(out, "collection")
@@ -167,7 +177,7 @@ def collect_command(
         resumed = None if resume is None else resolve(resume, ("collection",))
         name = configured(config, out, resumed, check_resumable, models, options)
         failures = failures_of(retry_failed, fail_fast, resumed)
-        return _collect(name, options, workers, out or resumed, resumed is not None, failures, json)
+        return _collect(name, options, workers, out or resumed, resumed is not None, failures, json, rollouts)
 
     return guarded(debug, action, continuing("collect", out, resume, ("collection",)))
 
@@ -180,8 +190,11 @@ def _collect(
     resumed: bool,
     failures: Failures,
     as_json: bool,
+    rollouts: int | None,
 ) -> int:
     config = load_config(name, options.changes())
+    if rollouts is not None:
+        check_rollouts(config, rollouts)
     solver = workers.solver(config)
     before = read_collection(folder) if folder is not None and resumed else None
     if resumed and before is None:
@@ -209,6 +222,12 @@ def _collect(
         again = f"to solve them again: arbiter collect --resume {folder} --retry-failed"
         say(f"{summary.failed} of {summary.problems} problems failed; {again}")
     if not summary.interrupted:
+        if rollouts is not None:
+            say(f"solving each problem from each of its steps, {rollouts} time{'s' if rollouts > 1 else ''}")
+            added = anyio.run(roll_out, config, problems, folder, rollouts)
+            say(f"the values of {added.values} steps were added to {folder / ROLLOUTS}")
+            if added.failures:
+                say(f"{len(added.failures)} problems have no values; the first: {added.failures[0]}")
         return _print_collection(collection, folder, as_json)
     return interrupted("collect", folder)
 

@@ -56,10 +56,13 @@ def _convert(checkpoint: str, out: Path, form: Literal["value", "classes", "rewa
         raise ConfigError(not_installed("converting", error.name, "train")) from error
     made = converting.convert(checkpoint, out, form, dtype)
     labels = "1 label (a value)" if made.labels == 1 else f"{made.labels} labels (classes)"
+    lost = made.as_gguf
     bias = ", ".join(f"{each:.4g}" for each in made.bias) if any(made.bias) else "none"
     for line in (
         f"{made.head} → {made.architecture}, {labels}, bias: {bias}",
         f"largest difference between old and new logits: {made.difference:.1e}",
+        f"as GGUF: no name for the head, so llama.cpp cannot score with it; in blocks of 8 bits, {lost.zero} of "
+        f"{lost.blocks} blocks of weights would be zero and {lost.infinite} infinite",
         f"written to {out}; serve it with: python -m sglang.launch_server --model-path {out} --is-embedding",
     ):
         stdout.print(line, highlight=False, soft_wrap=True, markup=False)

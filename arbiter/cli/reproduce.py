@@ -19,7 +19,7 @@ from arbiter.runs.folder import run_path
 from arbiter.runs.progress import watcher_for
 from arbiter.runs.reports.numbers import percent
 from arbiter.runs.reports.tables import with_interval
-from arbiter.sweep.points import values_of
+from arbiter.sweep.points import run_types_of, values_of
 
 if TYPE_CHECKING:
     from arbiter.evaluation.paper.paper_report import Reproduction
@@ -38,6 +38,8 @@ def reproduce_command(
     *,
     rows: Annotated[tuple[Path, ...], Parameter(consume_multiple=True, show_default=False)] = (),
     acceptance: str = "0.3:0.9:0.1",
+    run_types: str | None = None,
+    thresholds: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
     out: Path | None = None,
     resamples: int = 1000,
     ablation: Annotated[bool | None, Parameter(negative="--no-ablation")] = None,
@@ -49,16 +51,17 @@ def reproduce_command(
 
     The thresholds are quantiles of the scores of a collection's validation split, so that all run types have about the
     same acceptance rates. The report shows accuracy by acceptance rate and by seconds, paired differences at equal
-    acceptance rates, CPT, PGR and APGR (docs/reference/gap-recovery.md), and the outcome of each step. It also shows
-    how well the router's scores correlate with the advantage Δ on the test split. The paper's ablation trains variants
-    of the router on the train split, and evaluates them. Use other problems for the comparison than those that were
-    collected.
+    acceptance rates, CPT, APGR, PGR at equal shares of the target's tokens (docs/reference/gap-recovery.md), and the
+    outcome of each step. It also shows how well the router's scores correlate with the advantage Δ on the test split.
+    The paper's ablation trains variants of the router on the train split, and evaluates them. Use other problems for
+    the comparison than those that were collected.
 
     Examples:
 
         arbiter reproduce pocket --limit 1000 --out runs/reproduction
         arbiter collect pocket --data pocket-train:7 --limit 2000 --out runs/collected
         arbiter reproduce pocket --rows runs/collected --limit 2000 --out runs/paper
+        arbiter reproduce pocket --run-types glimpse,pomdp,trigger --limit 1000 --out runs/policies
         arbiter reproduce llama3-1b-8b --rows runs/numina --acceptance 0.5:0.9:0.1
 
     Parameters
@@ -71,6 +74,12 @@ def reproduce_command(
         of `--out`. They are 1,000, or with a smaller `--limit` ten times as many as that, at least 100.
     acceptance
         The acceptance rates to compare at, as `START:END:STEP` or as a list such as `0.5,0.7,0.9`.
+    run_types
+        Further run types to compare with those of the paper, separated by commas: `glimpse`, `paced`, `pomdp`,
+        `trigger` or `judge`. The table of `pomdp` is learned from the train split, as by `arbiter fit`.
+    thresholds
+        The thresholds of further run types, written as for `arbiter sweep`. Default: a stated list for `glimpse`,
+        `paced`, `pomdp` and `trigger`, and the configured threshold for others.
     out
         The folder of the comparison. Default: a new folder under `runs/`. Results in it are reused, so the same command
         continues after Ctrl-C.
@@ -100,6 +109,8 @@ def reproduce_command(
             rows=[row for path in collected for row in read_rows(path)],
             acceptances=tuple(values_of(f"--acceptance {acceptance}", acceptance)),
             hardware=hardware.applied_to(chosen),
+            run_types=() if run_types is None else run_types_of(run_types),
+            thresholds=thresholds,
             ablation=trains_ablation(chosen, ablation),
             resamples=resamples,
         )

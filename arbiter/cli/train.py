@@ -16,11 +16,12 @@ from arbiter.cli.console import guarded, print_rows, stdout, version
 from arbiter.cli.endings import say
 from arbiter.cli.terminal import write_json
 from arbiter.cli.train_options import HeadOptions, TrainOptions, head_settings
-from arbiter.data.training_rows import TrainingRow
+from arbiter.data.training_rows import TrainingRow, answer_rows
 from arbiter.protocols.errors import ConfigError, not_installed
 from arbiter.runs.collection import Collection, common, read_collection
 from arbiter.runs.finding import resolve
 from arbiter.runs.reports.numbers import NOTHING
+from arbiter.runs.rollouts import ROLLOUTS, stored_values
 from arbiter.training.metadata import Balance, CheckpointMetadata, Labels, is_first_process
 from arbiter.training.training_data import read_rows, read_solved
 
@@ -42,6 +43,7 @@ def router_command(
     base: str | None = None,
     on: Literal["draft"] | None = None,
     out: Path,
+    label: Literal["step", "answer"] = "step",
     labels: Labels = "binary",
     margin: float = 0.0,
     balance: Balance | None = None,
@@ -79,6 +81,9 @@ def router_command(
         Instead of `--base`: train a head on the draft model.
     out
         The folder of the new checkpoint.
+    label
+        What Δ is. `step`: the gain in process reward. `answer`: the gain in right answers, from the rollouts of the
+        collections (`arbiter collect --rollouts`).
     labels
         What the router learns about the advantage Δ. `binary`: its sign. `4-class`, `10-class`: its bin. `ordinal`:
         whether it is above each of three edges.
@@ -107,12 +112,14 @@ def router_command(
             if base is not None or labels != "binary" or resume:
                 raise ConfigError("--base, --labels and --resume do not apply to --on draft: leave them out")
             kept: dict[str, Any] = {"margin": margin, "temperature_scaling": temperature_scaling}
+            if label != "step":
+                raise ConfigError("--label answer does not apply to --on draft: leave it out")
             return _train_head(collections, out, head, options, annotate, balance, kept, json)
         if base is None:
             raise ConfigError("give --base, the checkpoint to start from, or --on draft for a head on the draft")
         if head != _NO_HEAD:
             raise ConfigError("--draft and --features are for a head on the draft: add --on draft, or leave them out")
-        rows, collection = _collected(collections)
+        rows, collection = _collected(collections, label)
         router = _library("router_training")
         settings = router.RouterSettings(
             base=base,
@@ -216,11 +223,24 @@ def _library(module: str) -> Any:  # noqa: ANN401 - a module that needs torch
         raise ConfigError(not_installed("training", error.name, "train")) from error
 
 
-def _collected(paths: Sequence[Path]) -> tuple[list[TrainingRow], Collection | None]:
+def _collected(
+    paths: Sequence[Path], label: Literal["step", "answer"] = "step"
+) -> tuple[list[TrainingRow], Collection | None]:
     """Return all rows, and the settings that their collections share (None without collections)."""
-    rows = [row for path in paths for row in read_rows(path)]
+    rows = [row for path in paths for row in (read_rows(path) if label == "step" else _valued(path))]
     found = [(path, collection) for path in paths if (collection := read_collection(path)) is not None]
     return rows, common(found) if found else None
+
+
+def _valued(path: Path) -> list[TrainingRow]:
+    """Return the rows with the values of their steps for the answer. Raises ``ConfigError`` without rollouts."""
+    folder = path if path.is_dir() else path.parent
+    found = answer_rows(read_rows(path), stored_values(folder))
+    if not found:
+        raise ConfigError(
+            f"--label answer: {folder} has no {ROLLOUTS}: add it with arbiter collect --resume {folder} --rollouts 1"
+        )
+    return found
 
 
 def _text(options: TrainOptions, collection: Collection | None, base: str) -> dict[str, str]:

@@ -120,6 +120,11 @@ def tune_command(
     def action() -> int:
         chosen = load_config(config)
         request = TuneRequest(_policy(policy, chosen), *budget.chosen(), resamples, workload.seed)
+        if chosen.step_offsets:
+            raise ConfigError(
+                "step_offsets: tune sets one threshold for all steps, and does not know those of each step: leave "
+                "step_offsets out, or learn both with arbiter fit --policy positions"
+            )
         if (data is None) == (sweep is None):
             raise ConfigError("give exactly one of --data and --sweep")
         if Path(config).is_file() and out.resolve() == Path(config).resolve():

@@ -1,9 +1,7 @@
 """``arbiter up``: start the servers that a configuration describes."""
 
-import os
 import shlex
 import shutil
-import signal
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -16,9 +14,11 @@ from cyclopts import Parameter
 from arbiter.cli.console import guarded, stderr
 from arbiter.cli.endings import say
 from arbiter.cli.terminal import write_text
+from arbiter.cli.up_on_ray import check_ray_options, up_on_ray
+from arbiter.cli.up_signals import run_beside, run_until_signal
 from arbiter.config.config import load_config
-from arbiter.protocols.errors import ArbiterError, ConfigError
-from arbiter.servers.fleet import Fleet, first_of, leashed, open_fleet, shown, stop
+from arbiter.protocols.errors import ConfigError
+from arbiter.servers.fleet import Fleet, open_fleet, shown
 from arbiter.servers.interpreters import find_interpreter, likely_interpreter
 from arbiter.servers.plan import plan
 from arbiter.servers.plan_types import Launch
@@ -37,6 +37,7 @@ def up_command(
     print_: Annotated[bool, Parameter(name="--print")] = False,
     logs: Path | None = None,
     host: str | None = None,
+    ray: str | None = None,
     debug: bool = False,
 ) -> int:
     """Start the servers that a configuration describes, keep them running, and stop all of them at the end.
@@ -52,6 +53,7 @@ def up_command(
         arbiter up configs/mine.toml --print
         arbiter up configs/mine.toml --only draft,target --logs /var/log/servers
         arbiter up pocket-sglang -- arbiter bench pocket-sglang --limit 50
+        arbiter up configs/mine.toml --ray auto
 
     Parameters
     ----------
@@ -68,83 +70,56 @@ def up_command(
     host
         The address that the servers listen on, in place of those in the configuration. With `0.0.0.0` anybody in the
         network can use them.
+    ray
+        Start the servers on the machines of a Ray cluster that have the GPUs, as Ray assigns them: `auto` is the
+        cluster that runs here or that `RAY_ADDRESS` names, otherwise the address of its head. They listen on the
+        addresses of these machines, and `arbiter bench --workers N --ray auto` finds them
+        (docs/how-to/run-on-ray.md). Needs the extra `ray`.
     debug
         Show the traceback of an error.
     """
 
     def action() -> int:
-        find = likely_interpreter if print_ else find_interpreter
+        find = likely_interpreter if print_ or ray is not None else find_interpreter
         names = [name.strip() for name in (only or "").split(",") if name.strip()]
-        chosen = plan(load_config(config), config, find, only=names, host=host)
+        loaded = load_config(config)
+        chosen = plan(loaded, config, find, only=names, host=host)
         for note in chosen.notes:
             say(note)
+        if command and shutil.which(command[0]) is None:
+            raise ConfigError(f"there is no command {command[0]!r}: check the command after --")
+        folder = logs or LOGS / Path(config).stem
+        if ray is not None:
+            check_ray_options(ray, print_=print_, host=host)
+            folder = folder.absolute()
+            return run_until_signal(partial(up_on_ray, ray, loaded, config, chosen.launches, folder, command))
         gpus = visible_gpus() if any(launch.gpus for launch in chosen.launches) else ()
         if print_:
             for launch in chosen.launches:
                 write_text(f"# {launch.name}, {launch.address}\n{shown(launch, gpus)}\n")
             return 0
-        if command and shutil.which(command[0]) is None:
-            raise ConfigError(f"there is no command {command[0]!r}: check the command after --")
         check(chosen.launches, gpus)
-        folder = logs or LOGS / Path(config).stem
-        return anyio.run(partial(_up, chosen.launches, folder, gpus, command, config))
+        return run_until_signal(partial(_up_here, chosen.launches, folder, gpus, command, config))
 
     return guarded(debug, action)
 
 
-async def _up(launches: Sequence[Launch], logs: Path, gpus: Sequence[str], command: Sequence[str], config: str) -> int:
-    """Keep the servers up until a signal arrives or the command ends, and return the exit status."""
-    received: list[signal.Signals] = []
-    status = 0
-    say(f"starting {len(launches)} servers; log files: {logs}")
-    try:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_listen, tasks.cancel_scope, received)
-            async with open_fleet(
-                launches,
-                logs,
-                gpus,
-                say,
-            ) as fleet:
-                with _live(fleet, gpus, bool(command)):
-                    status = await _while_they_run(fleet, launches, gpus, command, config)
-            tasks.cancel_scope.cancel()
-    except BaseExceptionGroup as group:
-        known = group.subgroup(ArbiterError)
-        if known is None:
-            raise
-        raise first_of(known) from group
-    say("all servers are stopped")
-    return 128 + received[0] if received else status
-
-
-async def _listen(scope: anyio.CancelScope, received: list[signal.Signals]) -> None:
-    """Stop all servers at the first signal. Later signals change nothing."""
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
-        async for number in signals:
-            if not received:
-                say(f"stopping all servers ({number.name})")
-                received.append(number)
-                scope.cancel()
-
-
-async def _while_they_run(
-    fleet: Fleet, launches: Sequence[Launch], gpus: Sequence[str], command: Sequence[str], config: str
+async def _up_here(
+    launches: Sequence[Launch], logs: Path, gpus: Sequence[str], command: Sequence[str], config: str
 ) -> int:
-    """Run ``command`` when all servers are ready, and return its exit status. Without a command, wait forever."""
-    await fleet.ready()
-    if command:
-        process = await leashed(command, os.environ)
-        try:
-            return await process.wait()
-        finally:
-            await stop(process)
-    say(f"all servers are ready: {', '.join(f'{launch.name} at {launch.address}' for launch in launches)}")
-    say(f"next, in another terminal: arbiter bench {shlex.quote(config)}; Ctrl-C here stops the servers")
-    while True:
-        await anyio.sleep(_FIGURES_SECONDS)
-        if not stderr.is_terminal:
-            stderr.print(StatusTable(fleet.servers, gpus).table(stderr.width))
+    """Keep the servers up until the command ends, and return its exit status. Without a command, wait forever."""
+    say(f"starting {len(launches)} servers; log files: {logs}")
+    async with open_fleet(launches, logs, gpus, say) as fleet:
+        with _live(fleet, gpus, bool(command)):
+            await fleet.ready()
+            if command:
+                return await run_beside(command)
+            say(f"all servers are ready: {', '.join(f'{launch.name} at {launch.address}' for launch in launches)}")
+            say(f"next, in another terminal: arbiter bench {shlex.quote(config)}; Ctrl-C here stops the servers")
+            while True:
+                await anyio.sleep(_FIGURES_SECONDS)
+                if not stderr.is_terminal:
+                    stderr.print(StatusTable(fleet.servers, gpus).table(stderr.width))
 
 
 def _live(fleet: Fleet, gpus: Sequence[str], has_command: bool) -> AbstractContextManager[object]:

@@ -27,6 +27,7 @@ from arbiter.actors.policies import (
 )
 from arbiter.config import config_files
 from arbiter.config.base import ConfigTable, Count
+from arbiter.config.boundary_table import BoundaryTable
 from arbiter.config.config_files import built_in as built_in
 from arbiter.config.config_paths import with_absolute_paths
 from arbiter.config.key_errors import describe
@@ -43,6 +44,7 @@ from arbiter.config.run_tables import (
     SamplingTable,
     Share,
     Thresholds,
+    check_offsets,
 )
 from arbiter.config.serve_tables import ServeTable
 from arbiter.protocols.errors import ConfigError
@@ -85,6 +87,8 @@ class Config(ConfigTable, frozen=True):
     """Whether a step holds whole fenced blocks of code: a separator inside one does not end the step.
 
     [Steps of code](code-grader.md#steps-of-code) has the details. Not set: yes for the grader ``code``."""
+    boundary: BoundaryTable = BoundaryTable()
+    """At which separators a step ends."""
     cpu_threads: Count | None = None
     """The number of CPU threads that one operation of a model in process uses. Not set: torch decides.
 
@@ -126,6 +130,12 @@ class Config(ConfigTable, frozen=True):
 
     The configured threshold is then only the initial one. It moves during the run to keep the share of escalations
     near the budget.
+    """
+    step_offsets: tuple[Annotated[float, msgspec.Meta(ge=-1, le=1)], ...] = ()
+    """What is added to the threshold at each step, from the first one on; the last is for every further step.
+
+    Only for ``router``, ``rsd``, ``confidence`` and ``judge``, and not with ``budget``. [Thresholds by
+    position](../explanation/positions.md) has the rule. ``arbiter fit --policy positions`` learns them.
     """
     compare: bool = False
     """Whether ``arbiter bench`` also runs the draft alone and the target alone on the same problems, and compares them.
@@ -218,6 +228,7 @@ class Config(ConfigTable, frozen=True):
                 f"{source}: budget moves a threshold on the draft's score, and the run type {self.run_type!r} "
                 f"{why}: leave budget out, or use one of {', '.join(BUDGETED)}"
             )
+        check_offsets(source, self.run_type, self.step_offsets, self.budget)
         if self.run_type == "trigger":
             self.trigger.check(source, self.log.record)
         if self.run_type == "pomdp":
@@ -230,20 +241,21 @@ class Config(ConfigTable, frozen=True):
         """Return the policy of this run's type."""
         match self.run_type:
             case "rsd":
-                return RewardThreshold(self.thresholds.rsd, self.budget)
+                return RewardThreshold(self.thresholds.rsd, self.budget, self.step_offsets)
             case "oracle":
                 return Oracle(self.thresholds.oracle)
             case "router":
                 targets = tuple(Target(name, table.cost or 1.0) for name, table in self.models.targets.items())
-                return LearnedRouter(self.thresholds.router, targets, self.budget)
+                return LearnedRouter(self.thresholds.router, targets, self.budget, self.step_offsets)
             case "judge":
-                return JudgeThreshold(self.thresholds.judge, self.budget)
+                return JudgeThreshold(self.thresholds.judge, self.budget, self.step_offsets)
             case "random":
                 return RandomEscalation(self.thresholds.random)
             case "generate":
                 return GenerateRows(self.confidence_metric, tuple(self.models.targets))
             case "confidence":
-                return ConfidenceThreshold(self.thresholds.confidence, self.confidence_metric or "mean", self.budget)
+                metric = self.confidence_metric or "mean"
+                return ConfidenceThreshold(self.thresholds.confidence, metric, self.budget, self.step_offsets)
             case "trigger":
                 return self.trigger.policy(self.thresholds.trigger, self.confidence_metric or "mean")
             case "paced":
@@ -328,6 +340,7 @@ def parse(tree: dict[str, Any], source: str) -> Config:
     config.check_run_type(source)
     config.models.check(source)
     config.sampling.check(source)
+    config.boundary.check(source)
     return config
 
 

@@ -120,6 +120,8 @@ class BeliefTable(ConfigTable, frozen=True):
     """The probability of each bin for a draft that is right. They add up to 1."""
     wrong: tuple[float, ...] = (0.35, 0.3, 0.2, 0.15)
     """The probability of each bin for any other draft."""
+    target_by_bin: tuple[float, ...] = ()
+    """``target_right`` for each bin of the draft's score. Empty: the same in all bins."""
     steps: Count = 10
     """The planned number of steps of a problem. Every step after them counts as the last one."""
 
@@ -138,4 +140,4 @@ class BeliefTable(ConfigTable, frozen=True):
 
     @property
     def _model(self) -> StepModel:
-        return StepModel(self.draft_right, self.target_right, self.edges, self.right, self.wrong)
+        return StepModel(self.draft_right, self.target_right, self.edges, self.right, self.wrong, self.target_by_bin)

@@ -1,5 +1,6 @@
 """The tables that control a run: thresholds, sampling, limits, data and log."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -33,6 +34,32 @@ NO_BUDGET: dict[RunType, str] = {
     "paced": "has an allowance for each problem (pacing.allowance) instead",
 }
 """Why a budget cannot move the threshold of other run types that have one on the draft's score."""
+
+STEPPED: tuple[RunType, ...] = ("router", "rsd", "confidence", "judge")
+"""The run types whose threshold can have an offset at each step."""
+
+NO_OFFSETS: dict[RunType, str] = {
+    "glimpse": "decides before the draft is written, and no rows say how first tokens differ by step",
+    "trigger": "has a rule of its own for the first steps (trigger.first)",
+    "paced": "has a threshold that follows the position and the allowance already",
+    "pomdp": "has a threshold that is a price, whose worth follows from the position already",
+}
+"""Why the threshold of other run types on the draft's score has no offsets."""
+
+
+def check_offsets(source: str, run_type: RunType, offsets: Sequence[float], budget: float | None) -> None:
+    """Raise ``ConfigError`` naming ``source`` if the run type has no offsets, or if a budget moves its threshold."""
+    if offsets and run_type in NO_OFFSETS:
+        raise ConfigError(
+            f"{source}: step_offsets: the run type {run_type!r} {NO_OFFSETS[run_type]}: leave step_offsets out, or use "
+            f"one of {', '.join(STEPPED)}"
+        )
+    if offsets and budget is not None:
+        raise ConfigError(
+            f"{source}: budget moves one threshold of all steps, and step_offsets gives each step its own: leave one "
+            "of them out"
+        )
+
 
 WITHOUT_ESCALATION: tuple[RunType, ...] = ("draft", "target", "oracle", "generate")
 """The run types that decide nothing before the target writes."""

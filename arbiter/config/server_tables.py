@@ -33,6 +33,14 @@ class SpeculationTable(ConfigTable, frozen=True):
     """The number of branches at each of these tokens; sglang only."""
     tokens: Count | None = None
     """The number of proposed tokens that the served model checks in one pass."""
+    rejection: Literal["standard", "block", "synthetic", "fly"] | None = None
+    """How a proposed token is accepted; vLLM only, its ``rejection_sample_method``. Not set: ``standard``.
+
+    ``standard`` and ``block`` keep the model's distribution. ``fly`` (needs vLLM 0.33) accepts more, and changes what
+    is written. ``synthetic`` accepts at random with given chances: the text means nothing, only its speed does.
+    """
+    accepted: Annotated[float, msgspec.Meta(ge=1)] | None = None
+    """The mean number of tokens that a pass of the model yields, up to ``tokens`` + 1; only for ``synthetic``."""
 
 
 class ServerTable(ConfigTable, frozen=True):

@@ -1,7 +1,9 @@
 """Training rows: what a generate run records for each step. ``docs/how-to/collect-rows.md`` describes the format."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal
+
+import msgspec
 
 from arbiter.protocols.records import Author, Record, Solution, Step
 
@@ -48,6 +50,37 @@ class TrainingRow(Record, frozen=True):
     def advantage(self) -> float:
         """Return the advantage Δ: the mean score of the target's candidates minus the draft's, in [-1, 1]."""
         return sum(self.target_scores) / len(self.target_scores) - self.draft_score
+
+
+class StepValue(Record, frozen=True):
+    """What a step is worth for the answer, from rollouts (``arbiter collect --rollouts``).
+
+    ``kept`` and ``replaced`` in [0, 1] are the shares of right answers if the draft is kept, and if the target's first
+    candidate replaces it, over ``rollouts`` of each. The draft alone writes all further steps.
+    """
+
+    problem: str
+    sample: int
+    step: int
+    kept: float
+    replaced: float
+    rollouts: int
+
+
+def answer_rows(rows: Iterable[TrainingRow], values: Iterable[StepValue]) -> list[TrainingRow]:
+    """Return the rows that have values, with these in place of the process rewards: Δ is what the answer gains."""
+    found = {(value.problem, value.sample, value.step): value for value in values}
+    return [
+        msgspec.structs.replace(
+            row,
+            draft_score=value.kept,
+            targets=row.targets[:1],
+            target_scores=(value.replaced,),
+            target_tokens=row.target_tokens[:1],
+        )
+        for row in rows
+        if (value := found.get((row.problem, row.sample, row.step))) is not None
+    ]
 
 
 def training_rows(solution: Solution) -> Iterator[TrainingRow]:

@@ -41,6 +41,7 @@ class Ledger:
         self._begun = set(begun)
         self._held: dict[int, _Held] = {}
         self._token_of: dict[int, int] = {}
+        self._owners: dict[int, str] = {}
         self._left = set(range(tasks))
         self._next_token = epoch * _EPOCH + 1
 
@@ -106,6 +107,10 @@ class Ledger:
         self._left.discard(held.task)
         return True
 
+    def owner(self, task: int) -> str | None:
+        """Return the worker that has ``task``, or that finished it. None if no worker has it."""
+        return self._owners.get(task)
+
     def release(self, worker: str) -> int:
         """Take all tasks back from a worker that has died. Return their number."""
         tokens = [token for token, held in self._held.items() if held.worker == worker]
@@ -115,6 +120,7 @@ class Ledger:
     def _hold(self, task: int, token: int, worker: str, now: float) -> None:
         self._held[token] = _Held(task, worker, now + self._lease)
         self._token_of[task] = token
+        self._owners[task] = worker
 
     def _drop(self, task: int) -> None:
         token = self._token_of.pop(task, None)
@@ -129,4 +135,5 @@ class Ledger:
         tasks = sorted((self._held[token].task for token in tokens), reverse=True)
         for task in tasks:
             self._drop(task)
+            del self._owners[task]
             self._waiting.appendleft(task)

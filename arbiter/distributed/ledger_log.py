@@ -9,7 +9,7 @@ import msgspec
 from arbiter.distributed.ledger import Grant
 from arbiter.log.checksums import Checksums
 from arbiter.log.history import Key
-from arbiter.log.lines import MICRO, compact
+from arbiter.log.lines import MICRO, Happened, compact
 from arbiter.log.reader import LogFile
 from arbiter.log.segments import LEDGER, create_segment, segments_of
 from arbiter.protocols.errors import RunError, os_reason
@@ -64,7 +64,8 @@ class LedgerLog:
 
     def _append(self, name: str, payload: AnyPayload) -> None:
         micros = int((time.monotonic() - self._started) * MICRO)
-        line = compact(self._run, self._seq, round(time.time(), 6), [(Entry(name, LEDGER, payload), micros)])
+        events = [(Entry(name, LEDGER, payload), micros)]
+        line = compact(Happened(self._run, self._seq, round(time.time(), 6), events))
         self._seq += 1
         try:
             with self._path.open("ab", buffering=0) as file:

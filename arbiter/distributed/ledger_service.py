@@ -1,17 +1,22 @@
 """The ledger as its process runs it: the table, its segment of the log, the problems, and the limits of the servers."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import msgspec
 
 from arbiter.data import Problem
 from arbiter.distributed.ledger import Ledger
 from arbiter.distributed.ledger_log import LedgerLog
+from arbiter.distributed.segment_keeper import Appended, SegmentKeeper
 from arbiter.distributed.segment_worker import Claimed, ClaimedSample, Renewed, SessionPlace
 from arbiter.distributed.shared_limits import LoadReport, ServerLimit, SharedLimits
+from arbiter.log.history import Key
+from arbiter.log.segmented_log import Chain, SegmentedLog
+from arbiter.log.sessions import SYNC
 from arbiter.protocols.records import Record
 
 
@@ -19,7 +24,7 @@ class LedgerPlan(Record, frozen=True):
     """What a ledger begins with.
 
     ``left`` are the samples to solve, ``begun`` the indexes of those that earlier sessions began. ``limits`` are those
-    of the servers, and ``lease`` is in seconds.
+    of the servers, and ``lease`` is in seconds. ``sync`` is as in ``SegmentKeeper``.
     """
 
     place: SessionPlace
@@ -28,13 +33,15 @@ class LedgerPlan(Record, frozen=True):
     workers: tuple[str, ...]
     limits: dict[str, ServerLimit] = msgspec.field(default_factory=dict[str, ServerLimit])
     lease: float = 30.0
+    sync: float = SYNC
 
 
 class LedgerService:
     """Hands out what is left of a session (``LedgerPort``). ``clock`` returns seconds that only grow.
 
-    A service that starts again in the same session reads what the one before it granted. Raises ``RunError`` if the
-    log cannot be read or written.
+    It also writes the segments of the workers that do not see the run folder (``KeeperPort``). A service that starts
+    again in the same session reads what the one before it granted. Raises ``RunError`` if the log cannot be read or
+    written.
     """
 
     def __init__(self, plan: LedgerPlan, clock: Callable[[], float] = time.monotonic) -> None:
@@ -43,6 +50,8 @@ class LedgerService:
         self._clock = clock
         self._keys = [(problem.id, sample) for problem, sample in plan.left]
         self._log = LedgerLog(Path(place.log), place.run, place.session, place.seconds)
+        self._numbers = {key: number for number, key in enumerate(self._keys)}
+        self._keeper = SegmentKeeper(Path(place.log), place.session, plan.sync, self._has)
         self._ledger = Ledger(len(plan.left), plan.lease, plan.begun, self._log.epoch)
         self._limits = SharedLimits(plan.limits, plan.workers)
         self._changed = anyio.Event()
@@ -64,6 +73,7 @@ class LedgerService:
         """Keep the problems of ``tokens``, and report the ``loads`` of the servers."""
         stale = self._ledger.renew(tokens, self._clock())
         self._notify_of_work()
+        self._keeper.sync()
         shares, moved = self._limits.report(worker, loads)
         for limit in moved:
             self._log.moved(limit)
@@ -83,8 +93,28 @@ class LedgerService:
         self._notify_of_work()
         return released
 
+    async def create_segment(self, worker: str) -> str:
+        """Begin a segment of ``worker``. Return its name."""
+        return self._keeper.create(worker)
+
+    async def append(self, worker: str, name: str, start: int, batch: bytes) -> Appended:
+        """Write the lines of ``batch``, unless another worker has one of their problems now."""
+        return self._keeper.append(worker, name, start, batch)
+
+    async def end_segment(self, worker: str) -> None:
+        """Close the segment of ``worker``."""
+        self._keeper.end(worker)
+
+    async def chains(self, names: Iterable[str]) -> dict[Key, Chain]:
+        """Return what the log has of the problems ``names``."""
+        return await anyio.to_thread.run_sync(SegmentedLog(Path(self._plan.place.log)).chains, names)
+
+    def _has(self, worker: str, key: Key) -> bool:
+        number = self._numbers.get(key)
+        return number is not None and self._ledger.owner(number) == worker
+
     def _restore(self) -> None:
-        numbers = {key: number for number, key in enumerate(self._keys)}
+        numbers = self._numbers
         granted = [(numbers[key], token, worker) for key, token, worker in self._log.granted_before() if key in numbers]
         done = [numbers[key] for key in self._log.graded() if key in numbers]
         self._ledger.restore(granted, done, self._clock())

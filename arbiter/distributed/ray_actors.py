@@ -6,7 +6,7 @@ Ray starts a process for each of them, and starts it again when it dies. Needs t
 import os
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,16 @@ import msgspec
 from arbiter.actors.slots import Occupancy
 from arbiter.config.config import Config
 from arbiter.distributed.ledger_service import LedgerPlan, LedgerService
-from arbiter.distributed.ray_library import versions
+from arbiter.distributed.ray_library import Handle, versions
+from arbiter.distributed.segment_keeper import Appended
+from arbiter.distributed.segment_store import SharedFolder
+from arbiter.distributed.segment_stream import StreamedSegments
 from arbiter.distributed.segment_worker import Claimed, Finished, Renewed, SegmentWorker, SessionPlace
 from arbiter.distributed.shared_limits import LoadReport
-from arbiter.log.run import Run
+from arbiter.log.history import Key
+from arbiter.log.reader import LogFile
+from arbiter.log.segmented_log import Chain
+from arbiter.log.segments import LEDGER, segment_name, segments_folder
 from arbiter.protocols.errors import ArbiterError
 from arbiter.protocols.model_traits import KVMemory
 from arbiter.protocols.records import Record
@@ -29,12 +35,12 @@ from arbiter.runs.model_opening import open_models
 _WAIT = 1.0  # seconds that a call for solutions waits for one
 _encode = msgspec.json.encode
 
-Handle = Any
-"""A handle of an actor. Ray has no types here."""
-
 
 class Hello(Record, frozen=True):
-    """Where a worker is: its machine and process, the versions there, and whether it sees the log of the run."""
+    """Where a worker is: its machine and process, the versions there, and whether it sees the log of the run.
+
+    One that does not sends its segment to the ledger.
+    """
 
     node: str
     process: int
@@ -77,6 +83,18 @@ class RayLedger:
     async def release(self, worker: str) -> int:
         return await self._service.release(worker)
 
+    async def create_segment(self, worker: str) -> str:
+        return await self._service.create_segment(worker)
+
+    async def append(self, worker: str, name: str, start: int, batch: bytes) -> bytes:
+        return _encode(await self._service.append(worker, name, start, batch))
+
+    async def end_segment(self, worker: str) -> None:
+        await self._service.end_segment(worker)
+
+    async def chains(self, names: Sequence[str]) -> bytes:
+        return _encode(list((await self._service.chains(names)).items()))
+
 
 class _RemoteLedger:
     """The ledger of another process. Ray repeats a call until the ledger has answered it."""
@@ -85,11 +103,33 @@ class _RemoteLedger:
         self._handle = handle
 
     async def claim(self, worker: str, places: int, holding: Sequence[int]) -> Claimed:
-        return msgspec.json.decode(await self._handle.claim.remote(worker, places, list(holding)), type=Claimed)
+        answer = await _answer(self._handle.claim.remote(worker, places, list(holding)))
+        return msgspec.json.decode(answer, type=Claimed)
 
     async def renew(self, worker: str, tokens: Sequence[int], loads: Mapping[str, LoadReport]) -> Renewed:
-        answer = await self._handle.renew.remote(worker, list(tokens), _encode(loads))
+        answer = await _answer(self._handle.renew.remote(worker, list(tokens), _encode(loads)))
         return msgspec.json.decode(answer, type=Renewed)
+
+    async def create_segment(self, worker: str) -> str:
+        return await _answer(self._handle.create_segment.remote(worker))
+
+    async def append(self, worker: str, name: str, start: int, batch: bytes) -> Appended:
+        return msgspec.json.decode(await _answer(self._handle.append.remote(worker, name, start, batch)), type=Appended)
+
+    async def end_segment(self, worker: str) -> None:
+        await _answer(self._handle.end_segment.remote(worker))
+
+    async def chains(self, names: Iterable[str]) -> dict[Key, Chain]:
+        answer = await _answer(self._handle.chains.remote(list(names)))
+        return dict(msgspec.json.decode(answer, type=list[tuple[Key, Chain]]))
+
+
+async def _answer(call: Awaitable[Any]) -> Any:  # noqa: ANN401 - Ray has no types here
+    """Wait for a call. An error of ours is raised as the ledger raised it: Ray's own adds a traceback to its text."""
+    try:
+        return await call
+    except ArbiterError as error:
+        raise getattr(error, "cause", error) from None
 
 
 class RayWorker:
@@ -101,15 +141,20 @@ class RayWorker:
         self._ledger = _RemoteLedger(ledger)
         self._places = places
         self._worker: SegmentWorker | None = None
+        self._sees_log = False
 
-    async def hello(self, log: str, run: str) -> bytes:
-        """Return ``Hello``, about the ``log`` of ``run``."""
-        return _encode(Hello(platform.node(), os.getpid(), versions(), _is_log_of(log, run)))
+    async def hello(self, log: str, run: str, session: int) -> bytes:
+        """Return ``Hello``, about the ``log`` of ``run``, which the ledger of ``session`` writes as well."""
+        await self._ledger.renew(self._name, (), {})  # when it answers, its segment is there
+        self._sees_log = _is_log_of(Path(log), run, session)
+        return _encode(Hello(platform.node(), os.getpid(), versions(), self._sees_log))
 
     async def run(self, place: bytes) -> bytes:
         """Open the models and work until the run is over. Return ``WorkerReport``."""
         where, before = msgspec.json.decode(place, type=SessionPlace), time.process_time()
-        worker = SegmentWorker(self._name, self._config, where, self._ledger, self._places)
+        shared = SharedFolder(Path(where.log), where.session, self._config.log.sync)
+        segments = shared if self._sees_log else StreamedSegments(self._ledger)
+        worker = SegmentWorker(self._name, self._config, where, self._ledger, segments, self._places)
         try:
             async with open_models(self._config) as models:
                 self._worker = worker
@@ -133,8 +178,11 @@ class RayWorker:
             await self._worker.stop()
 
 
-def _is_log_of(log: str, run: str) -> bool:
+def _is_log_of(log: Path, run: str, session: int) -> bool:
+    """Return whether ``log`` is that of ``run``, and not a copy that was made before ``session``."""
+    if not (segments_folder(log) / segment_name(session, LEDGER, 0)).exists():
+        return False
     try:
-        return next(Run.open(Path(log)).events()).run == run
+        return next(iter(LogFile(log))).run == run
     except (ArbiterError, StopIteration):
         return False

@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import anyio
@@ -13,18 +15,26 @@ from arbiter.config.config import Config
 from arbiter.config.model_tables import ServedTable
 from arbiter.distributed import ray_library
 from arbiter.distributed.ledger_service import LedgerPlan
-from arbiter.distributed.ray_actors import Delivered, Handle, Hello, RayLedger, RayWorker, WorkerReport
+from arbiter.distributed.published_servers import hosts_of, with_hosts
+from arbiter.distributed.ray_actors import Delivered, Hello, RayLedger, RayWorker, WorkerReport
+from arbiter.distributed.ray_library import (
+    PAUSE,
+    Handle,
+    answered,
+    check_versions,
+    end_actors,
+    error_of,
+    first_line,
+    is_reachable,
+)
 from arbiter.distributed.segment_worker import Finished, SessionPlace
 from arbiter.distributed.shared_limits import ServerLimit, divided
-from arbiter.protocols import errors
 from arbiter.protocols.errors import ArbiterError, ConfigError, RunError
 from arbiter.protocols.model_traits import KVMemory
 from arbiter.protocols.records import Solution
 from arbiter.runs.solvers import OpenSession, SolvingCost, SolvingWatcher
 
 _TRIES = 5  # times that a worker may die without a solution in between
-_PAUSE = 0.5  # seconds before a worker that died is called again
-_LONG = 60.0  # seconds after which a worker that does not start is mentioned
 _ENDING = 20.0  # seconds that workers have to end
 _CALLS = 1000  # calls of an actor that may run at the same time: most of them wait
 
@@ -72,11 +82,14 @@ class RaySolver:
         cpus = place.workers * place.num_cpus
         ray = await anyio.to_thread.run_sync(ray_library.connect, place.address, cpus, abandon_on_cancel=True)
         try:
+            hosts = await hosts_of(ray, session.config, watcher.notice)
+            session = replace(session, config=with_hosts(session.config, hosts))
             async with _started(ray, place, session) as crew:
                 watcher.solving(lambda: crew.occupancy)
                 return await crew.solve(done, watcher)
         except ray.exceptions.RayError as error:
-            raise RunError(f"the Ray cluster failed: {error}. The run can be resumed, also without Ray") from error
+            text = f"the Ray cluster failed: {first_line(error)}. The run can be resumed, also without Ray"
+            raise RunError(text) from error
 
 
 class _Crew:
@@ -118,7 +131,7 @@ class _Crew:
                     await self._all_ended.wait()
                 tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
-            ours = [error for error in group.exceptions if isinstance(error, ArbiterError)]
+            ours = [one for one in group.exceptions if isinstance(one, (ArbiterError, self._ray.exceptions.RayError))]
             if not ours:
                 raise
             raise ours[0] from ours[0].__cause__
@@ -130,8 +143,7 @@ class _Crew:
             if len(self._reports) < len(self.workers):
                 with anyio.move_on_after(_ENDING):
                     await self._stop_workers()
-            for actor in (*self.workers.values(), self._ledger):
-                self._ray.kill(actor)
+            await end_actors(self._ray, (*self.workers.values(), self._ledger))
 
     async def _stop_workers(self) -> None:
         running = [worker for name, worker in self.workers.items() if name not in self._reports]
@@ -152,17 +164,19 @@ class _Crew:
             try:
                 report = await self._run(name, watcher)
             except self._ray.exceptions.RayActorError as error:
+                if not await is_reachable(self._ray):
+                    raise
                 deaths = deaths + 1 if left == len(self._left) else 1
                 left, self._has_died = len(self._left), True
                 if deaths > _TRIES:
-                    raise RunError(f"the worker {name} died {deaths} times in a row: {_first_line(error)}") from error
+                    raise RunError(f"the worker {name} died {deaths} times in a row: {first_line(error)}") from error
                 self._slots.pop(name, None)
                 released = await self._ledger.release.remote(name)
                 watcher.notice(f"the worker {name} died, and is started again; {released} problems go to others")
-                await anyio.sleep(_PAUSE)
+                await anyio.sleep(PAUSE)
             else:
                 if report.error is not None:
-                    raise _error_of(name, *report.error)
+                    raise error_of(f"worker {name}", *report.error)
                 self._reports[name] = report
                 if len(self._reports) == len(self.workers):
                     self._all_ended.set()
@@ -171,23 +185,18 @@ class _Crew:
     async def _run(self, name: str, watcher: SolvingWatcher) -> WorkerReport:
         worker, session = self.workers[name], self._session
         hello = await self._hello(name, watcher)
-        check_hello(name, hello, str(session.log.parent), ray_library.versions())
-        watcher.notice(f"the worker {name} is on {hello.node} (process {hello.process})")
+        check_hello(name, hello, ray_library.versions())
+        how = "" if hello.sees_log else ". It does not see the run folder, and sends its log to the ledger"
+        watcher.notice(f"the worker {name} is on {hello.node} (process {hello.process}){how}")
         place = SessionPlace(str(session.log), session.run, session.session, session.seconds())
         return msgspec.json.decode(await worker.run.remote(_encode(place)), type=WorkerReport)
 
     async def _hello(self, name: str, watcher: SolvingWatcher) -> Hello:
-        """Wait until a worker runs. While it is being started again, Ray refuses calls."""
-        log, run = str(self._session.log), self._session.run
-        begun, said = anyio.current_time(), False
-        while True:
-            try:
-                return msgspec.json.decode(await self.workers[name].hello.remote(log, run), type=Hello)
-            except self._ray.exceptions.ActorUnavailableError:
-                await anyio.sleep(_PAUSE)
-            if not said and anyio.current_time() > begun + _LONG:
-                said = True
-                watcher.notice(f"the worker {name} does not start: are there CPUs for it in the cluster (ray status)?")
+        session = self._session
+        text = f"the worker {name} does not start: are there CPUs for it in the cluster (ray status)?"
+        call = partial(self.workers[name].hello.remote, str(session.log), session.run, session.session)
+        answer = await answered(self._ray, call, lambda: watcher.notice(text))
+        return msgspec.json.decode(answer, type=Hello)
 
     async def _deliver(self, name: str, done: Done) -> None:
         """Take the solutions of a worker. Each counts once, and only if the worker still has its problem."""
@@ -195,7 +204,7 @@ class _Crew:
             try:
                 delivered = await self._taken(self.workers[name])
             except self._ray.exceptions.RayActorError:  # ``_keep`` waits for its return
-                await anyio.sleep(_PAUSE)
+                await anyio.sleep(PAUSE)
                 continue
             self._slots[name] = delivered.occupancy
             for finished in await self._counted(delivered.finished):
@@ -237,13 +246,25 @@ async def _started(ray: Handle, place: RayPlace, session: OpenSession) -> AsyncG
     names = tuple(f"w{number}" for number in range(place.workers))
     where = SessionPlace(str(session.log), session.run, session.session, session.seconds())
     plan = LedgerPlan(
-        where, tuple(session.left), tuple(session.begun), names, server_limits(session.config), place.lease
+        where,
+        tuple(session.left),
+        tuple(session.begun),
+        names,
+        server_limits(session.config),
+        place.lease,
+        session.config.log.sync,
     )
     kept = ray.put(_encode(plan))  # as long as this process has the reference, a ledger that died gets it again
     again = {"max_restarts": -1, "max_concurrency": _CALLS}
     ledger = (
         ray.remote(RayLedger)
-        .options(name=f"ledger-{session.run}-{session.session}", num_cpus=0, max_task_retries=-1, **again)
+        .options(
+            name=f"ledger-{session.run}-{session.session}",
+            num_cpus=0,
+            max_task_retries=-1,
+            scheduling_strategy=ray_library.on_this_node(),  # it writes into the run folder
+            **again,
+        )
         .remote(kept)
     )
     worker = ray.remote(RayWorker).options(num_cpus=place.num_cpus, scheduling_strategy="SPREAD", **again)
@@ -274,24 +295,6 @@ def server_limits(config: Config) -> dict[str, ServerLimit]:
     }
 
 
-def check_hello(name: str, hello: Hello, folder: str, here: Mapping[str, str]) -> None:
-    """Raise ``ConfigError`` if a worker has other versions than ``here``, or does not see the run ``folder``."""
-    different = [f"{what} {found} (here {here[what]})" for what, found in hello.versions.items() if found != here[what]]
-    if different:
-        raise ConfigError(
-            f"the worker {name} on {hello.node} has {', '.join(different)}: install the same versions on all machines"
-        )
-    if not hello.sees_log:
-        raise ConfigError(
-            f"the worker {name} on {hello.node} does not see the run folder {folder}: put it on a path that all "
-            "machines share, such as NFS, with --out"
-        )
-
-
-def _error_of(worker: str, kind: str, text: str) -> ArbiterError:
-    found = getattr(errors, kind, RunError)
-    return found(f"worker {worker}: {text}")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+def check_hello(name: str, hello: Hello, here: Mapping[str, str]) -> None:
+    """Raise ``ConfigError`` if a worker has other versions than ``here``."""
+    check_versions(f"the worker {name}", hello.node, hello.versions, here)

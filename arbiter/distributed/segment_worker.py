@@ -3,11 +3,9 @@
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import anyio
-import anyio.to_thread
 import msgspec
 from anyio.abc import TaskGroup
 
@@ -18,11 +16,11 @@ from arbiter.actors.supervision import services
 from arbiter.config.config import Config
 from arbiter.data import Problem
 from arbiter.data.tasks import make_task
+from arbiter.distributed.segment_store import SegmentStore
 from arbiter.distributed.shared_limits import LimitShare, LoadReport, Share
 from arbiter.log.history import Key, ProblemHistory
 from arbiter.log.recorder import Recorder
-from arbiter.log.segmented_log import Chain, SegmentedLog
-from arbiter.log.segments import create_segment
+from arbiter.log.segmented_log import Chain
 from arbiter.log.sessions import open_segment
 from arbiter.protocols.events import Event, ProblemClaimed, ProblemEnded, StartProblemEvent
 from arbiter.protocols.ids import claim_id
@@ -84,6 +82,13 @@ class Finished(Record, frozen=True):
     solution: Solution
 
 
+class _Held(NamedTuple):
+    """A problem that a worker has, and how to stop it."""
+
+    key: Key
+    scope: anyio.CancelScope
+
+
 class SegmentWorker:
     """Solves what the ledger hands out, at most ``places`` problems at once. ``name`` is unique in the run.
 
@@ -91,14 +96,23 @@ class SegmentWorker:
     worker gets its problem before the solution has arrived.
     """
 
-    def __init__(self, name: str, config: Config, place: SessionPlace, ledger: LedgerPort, places: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: Config,
+        place: SessionPlace,
+        ledger: LedgerPort,
+        segments: SegmentStore,
+        places: int,
+    ) -> None:
         self.name = name
         self._config = config
         self._place = place
         self._ledger = ledger
+        self._segments = segments
         self._places = places
         self._begun_at = time.monotonic()
-        self._held: dict[int, anyio.CancelScope] = {}
+        self._held: dict[int, _Held] = {}
         self._active: dict[Key, anyio.Event] = {}
         self._finished: list[Finished] = []
         self._delivered: list[int] = []
@@ -114,12 +128,10 @@ class SegmentWorker:
 
         The segment is complete when this returns.
         """
-        path, session = Path(self._place.log), self._place.session
-        segment = create_segment(path, session, self.name)
         seconds = self._place.seconds + time.monotonic() - self._begun_at
-        detail, sync = self._config.log.record, self._config.log.sync
+        opening = self._segments.open_writer(self.name, self._lose)
         try:
-            async with open_segment(segment.path, self._place.run, seconds, detail, sync) as journal:
+            async with open_segment(opening, self._place.run, seconds, self._config.log.record) as journal:
                 with self._stop:
                     async with self._open_ring(models, journal) as ring, services() as tasks:
                         self._ring = ring
@@ -182,8 +194,8 @@ class SegmentWorker:
                 return
             chains = await self._chains(claimed.work)
             for work in claimed.work:
-                self._held[work.token] = scope = anyio.CancelScope()
-                key = work.problem.id, work.sample
+                key, scope = (work.problem.id, work.sample), anyio.CancelScope()
+                self._held[work.token] = _Held(key, scope)
                 while key in self._active:  # what this worker had before it lost the problem is still being cancelled
                     await self._active[key].wait()
                 self._active[key] = anyio.Event()
@@ -194,7 +206,7 @@ class SegmentWorker:
         begun = {work.problem.id for work in claimed if work.begun}
         if not begun:
             return {}
-        return await anyio.to_thread.run_sync(SegmentedLog(Path(self._place.log)).chains, begun)
+        return await self._segments.chains(begun)
 
     async def _solve(
         self, ring: Ring, journal: Recorder, work: ClaimedSample, chain: Chain | None, scope: anyio.CancelScope
@@ -238,12 +250,19 @@ class SegmentWorker:
         while True:
             await anyio.sleep(self._place.pause)
             renewed = await self._ledger.renew(self.name, tuple(self._held), self._loads())
-            stale = set(renewed.stale)
-            for scope in [self._held.pop(token) for token in stale if token in self._held]:
-                scope.cancel()
-            self._finished = [finished for finished in self._finished if finished.token not in stale]
+            self._give_up(renewed.stale)
             for name, share in renewed.shares.items():
                 self._shares[name].update(share)
+
+    def _lose(self, lost: frozenset[Key]) -> None:
+        self._give_up([token for token, held in self._held.items() if held.key in lost])
+
+    def _give_up(self, stale: Iterable[int]) -> None:
+        """Stop the problems of the tokens ``stale``: they are another worker's now."""
+        tokens = set(stale)
+        for held in [self._held.pop(token) for token in tokens if token in self._held]:
+            held.scope.cancel()
+        self._finished = [finished for finished in self._finished if finished.token not in tokens]
 
     def _loads(self) -> dict[str, LoadReport]:
         slots = self.occupancy

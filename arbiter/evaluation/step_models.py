@@ -1,7 +1,7 @@
 """Learn from collected rows how often steps are right, and how a score of a draft depends on it. Needs numpy.
 
-The process reward of a step is taken as the probability that it is right. So no labels are needed, and the model is as
-good as the reward model is calibrated.
+The process reward of a step is taken as the probability that it and all steps before it are right. So no labels are
+needed, and the model is as good as the reward model is calibrated.
 """
 
 from collections.abc import Sequence
@@ -39,14 +39,34 @@ def learned_model(rows: Sequence[TrainingRow], score: ObservedScore, bins: int) 
     edges = tuple(sorted({round(float(edge), 6) for edge in inner if 0 < edge < 1}))
     places = np.searchsorted(np.array(edges), scores, side="right")
     right = np.array([row.draft_score for row in rows])
-    target = float(np.mean([row.target_scores[0] for row in rows]))
+    target = np.array([row.target_scores[0] for row in rows])
+    before = _right_before(rows)
+    if not before.sum():
+        raise DataError("no step of the rows follows right steps, by their process rewards: check the reward model")
+    ok = before * right
+    of_bin = np.bincount(places, before, len(edges) + 1)
+    target_right = float(before @ target / before.sum())
+    targets = (np.bincount(places, before * target, len(edges) + 1) + target_right) / (of_bin + 1)
     return StepModel(
-        draft_right=round(float(right.mean()), 6),
-        target_right=round(target, 6),
+        draft_right=round(float(ok.sum() / before.sum()), 6),
+        target_right=round(target_right, 6),
         edges=edges,
-        right=_shares(places, right, len(edges) + 1),
-        wrong=_shares(places, 1 - right, len(edges) + 1),
+        right=_shares(places, ok, len(edges) + 1),
+        wrong=_shares(places, 1 - ok, len(edges) + 1),
+        target_by_bin=tuple(round(float(one), 6) for one in targets),
     )
+
+
+def _right_before(rows: Sequence[TrainingRow]) -> NDArray[np.float64]:
+    """Return the probability that all steps before each row are right: the reward of the step that was kept before it.
+
+    A step whose step before it has no row counts as one after right steps.
+    """
+    kept = {
+        (row.problem, row.sample, row.step): row.target_scores[0] if row.kept == "target" else row.draft_score
+        for row in rows
+    }
+    return np.array([kept.get((row.problem, row.sample, row.step - 1), 1.0) for row in rows])
 
 
 def _shares(places: NDArray[np.intp], weights: NDArray[np.float64], bins: int) -> tuple[float, ...]:

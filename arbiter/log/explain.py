@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from arbiter.actors.policies import best_target
+from arbiter.actors.step_offsets import threshold_at
 from arbiter.log.explain_history import HistoryPolicy, history_policy, reason_by_history
 from arbiter.log.history import ProblemHistory
 from arbiter.log.timing import StepTimes, step_times
@@ -130,6 +131,8 @@ def _story(problem: ProblemHistory, step: int, records: Sequence[StepRecord]) ->
     calls = [call for call in problem.calls.values() if call.ended is not None and call.ended.step == step]
     moved = problem.thresholds().get(step)
     threshold = policy.get("threshold", policy.get("probability")) if moved is None else moved
+    if threshold is not None:
+        threshold = threshold_at(threshold, policy.get("offsets", ()), step)
     return Story(
         step=step,
         author=kept.author,

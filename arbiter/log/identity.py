@@ -13,6 +13,7 @@ from arbiter.actors.policies import target_names
 from arbiter.config.config import Config
 from arbiter.config.local_paths import is_same_model
 from arbiter.config.policy_tables import TABLES
+from arbiter.config.run_tables import STEPPED
 from arbiter.data import Problem
 from arbiter.data.known_sets import grader_of, has_whole_blocks
 from arbiter.grading.found_graders import reads_row
@@ -87,6 +88,7 @@ _LATER = (
     "models.*.server.*",
     "models.*.step_tag",
     "models.*.system",
+    "step_offsets",
 )
 """Keys that logs of earlier versions lack. They are left out while unset, so that those runs can be resumed."""
 
@@ -114,7 +116,8 @@ def identity(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
 
     Operational keys, models that the run does not call, and thresholds of other run types are left out.
     ``confidence`` is the confidence metric that the run requests; it is absent if the run requests none.
-    ``whole_blocks`` is only there if steps hold whole blocks. Problems are identified by their number and a digest,
+    ``whole_blocks`` is only there if steps hold whole blocks, and ``boundary`` only if steps do not end at every
+    separator. Problems are identified by their number and a digest,
     independent of their source.
     """
     called, names = {f"models.{name}." for name in config.called_tables()}, list(target_names(config.policy().targets))
@@ -124,6 +127,7 @@ def identity(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:
         **({"models.targets": names} if names else {}),
         **({} if config.confidence_metric is None else {"confidence": config.confidence_metric}),
         **({"whole_blocks": True} if has_whole_blocks(config) else {}),
+        **{f"boundary.{key}": value for key, value in config.boundary.deciding().items()},
         **_grader(config, problems),
         **_data(config, problems),
     }
@@ -227,7 +231,10 @@ def _decides(key: str, run_type: str, called: set[str]) -> bool:
         return key == f"thresholds.{run_type}"
     if table := next((table for table in TABLES.items() if key.startswith(table[1])), None):
         return table[0] == run_type
-    return key not in ("confidence", "whole_blocks") and not key.startswith("data.") and not is_operational(key)
+    if key == "step_offsets":
+        return run_type in STEPPED
+    apart = key in ("confidence", "whole_blocks") or key.startswith(("boundary.", "data."))
+    return not apart and not is_operational(key)
 
 
 def _grader(config: Config, problems: Sequence[Problem]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ A line does not repeat what follows from the grammar of ids and from the usual p
 """
 
 from collections.abc import Iterator, Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 from msgspec import UNSET, UnsetType
 
@@ -19,6 +19,18 @@ MICRO = 1_000_000
 
 Timed = tuple[Entry, int]
 """An entry, and when it happened, in microseconds on the run's clock."""
+
+
+class Happened(NamedTuple):
+    """What one line of ``run`` has: the ``events`` of one problem, at least one, in the order in which they happened.
+
+    ``wall`` is the Unix time of the last one, in seconds.
+    """
+
+    run: str
+    seq: int
+    wall: float
+    events: Sequence[Timed]
 
 
 class Carried(Record, frozen=True, omit_defaults=True):
@@ -68,11 +80,12 @@ _Fields = tuple[str | UnsetType, str | UnsetType, str | UnsetType | None, str | 
 _NOTHING: _Fields = (UNSET, UNSET, UNSET, UNSET, UNSET)
 
 
-def compact(run: str, seq: int, wall: float, happened: Sequence[Timed]) -> Line:
-    """Return the line of the last event in ``happened``, with the others before it. All are of the same problem."""
-    trail, (last, micros) = Trail(), happened[-1]
+def compact(happened: Happened) -> Line:
+    """Return the line of the last event, with the others before it."""
+    run, seq, wall, events = happened
+    trail, (last, micros) = Trail(), events[-1]
     before: list[Carried] = []
-    for entry, at in happened[:-1]:
+    for entry, at in events[:-1]:
         step, fields = UNSET if entry.step == last.step else entry.step, _shortened(entry, trail)
         if fields is _NOTHING:  # most of them: the other form costs twice as much
             before.append(Carried(entry.payload, micros - at, step))

@@ -8,10 +8,10 @@ import msgspec
 
 from arbiter.actors.clock import running_clock
 from arbiter.log.history import ProblemHistory
-from arbiter.log.lines import MICRO, Timed, compact
+from arbiter.log.lines import MICRO, Happened, Timed
 from arbiter.log.redaction import reduced
 from arbiter.log.resume import EarlierSessions
-from arbiter.log.writer import LogWriter
+from arbiter.log.writer import LineWriter
 from arbiter.protocols import events
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import (
@@ -69,7 +69,7 @@ class Recorder:
 
     def __init__(
         self,
-        writer: LogWriter | None,
+        writer: LineWriter | None,
         earlier: EarlierSessions,
         detail: Detail,
         watch: Watch | None = None,
@@ -111,6 +111,8 @@ class Recorder:
             if self._writer is not None and type(entry.payload) not in _CARRIED and self._writer.is_full:
                 await self._writer.room()
             self.note(entry)
+            if self._writer is not None and self._writer.confirms and isinstance(entry.payload, Outcome):
+                await self._writer.written()
         elif (_as_read(entry.payload), entry.cause, entry.to) != (known.payload, known.cause, known.to):
             self._difference = (
                 f"{known.id} is {known.payload} in line {known.seq + 1} of its log, but {entry.payload} now"
@@ -186,10 +188,10 @@ class Recorder:
             del self._carried[key]
             self._put(self._writer, carried, self.seconds - carried[-1][1] / MICRO)
 
-    def _put(self, writer: LogWriter, happened: list[Timed], ago: float = 0.0) -> None:
+    def _put(self, writer: LineWriter, happened: list[Timed], ago: float = 0.0) -> None:
         """Write the line of events of which the last one happened ``ago`` seconds ago."""
         wall = time.time_ns() // 1000 / MICRO
-        writer.put(compact(self.earlier.run, self._seq, round(wall - ago, 6) if ago else wall, happened))
+        writer.put(Happened(self.earlier.run, self._seq, round(wall - ago, 6) if ago else wall, happened))
         self._seq += 1
 
     def remember(self, problem: ProblemHistory, spent: float) -> None:

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, Self
 
+from arbiter.log.event_log import EventLog
 from arbiter.log.history import Key, ProblemHistory, histories
 from arbiter.log.latest_starts import latest_problems
 from arbiter.log.reader import log_path
-from arbiter.log.segmented_log import EventLog, open_log
+from arbiter.log.segmented_log import open_log
 from arbiter.log.table_rows import Row, call_rows, event_row, problem_row, step_rows
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import Event, Graded, RunStarted

@@ -9,11 +9,12 @@ import heapq
 import math
 import time
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from arbiter.log.claims import Claims, Place, SegmentLimits, parts_read, rank
+from arbiter.log.event_log import EventLog
 from arbiter.log.history import Key
 from arbiter.log.index import LogIndex, Span
 from arbiter.log.reader import LogFile, Position
@@ -23,27 +24,6 @@ from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import Event, Graded, Part, ProblemClaimed, RunStarted
 
 _LINES = 1000  # that ``follow`` reads at once from a segment
-
-
-class EventLog(Protocol):
-    """The log of a run, as its readers use it: a file, or a file with segments. See ``LogFile``."""
-
-    path: Path
-
-    @property
-    def torn(self) -> int: ...
-    @property
-    def whole(self) -> int: ...
-    @property
-    def lines(self) -> int: ...
-    @property
-    def crc(self) -> int | None: ...
-    @property
-    def ended(self) -> bool: ...
-    def __iter__(self) -> Iterator[Event]: ...
-    def events_of(self, *problems: str | None) -> Iterator[Event]: ...
-    def timeline(self) -> Iterator[Event]: ...
-    def follow(self, pause: float = 0.2) -> Iterator[Event]: ...
 
 
 def open_log(path: Path, limits: Mapping[str, int] | None = None) -> EventLog:
@@ -138,6 +118,13 @@ class _Contents:
                 order[name] = min(order[name], (session, token, 0))
         return sorted(order, key=order.__getitem__)
 
+    def places(self, names: Iterable[str]) -> dict[str, Hashable]:
+        found: dict[str, Hashable] = {}
+        for name in names:
+            within = [(source, spans) for source in self.sources if (spans := source.lines.spans.get(name))]
+            found[name] = tuple((source.name, source.limit, len(spans), *spans[-1]) for source, spans in within)
+        return found
+
     def found(self, name: str) -> dict[Key, list[tuple[Place, Event]]]:
         """Return all lines of a problem that are within their limits, by sample, with the grades."""
         found: dict[Key, list[tuple[Place, Event]]] = {}
@@ -198,6 +185,10 @@ class SegmentedLog:
         for name in contents.names():
             if name in problems:
                 yield from _in_order(contents, name)
+
+    def places(self) -> dict[str, Hashable]:
+        """Return where the lines of each problem are, in the order of iteration. It changes if other lines count."""
+        return (contents := self._read()).places(contents.names())
 
     def chains(self, names: Iterable[str]) -> dict[Key, Chain]:
         """Return what counts of the problems ``names``, by sample, and where it is. For a worker that continues them.

@@ -49,13 +49,18 @@ def segments_of(log: Path) -> list[Segment]:
     return sorted(segment for segment in found if segment is not None)
 
 
+def segment_name(session: int, worker: str, start: int) -> str:
+    """Return the name of the file of a segment."""
+    return f"{session:04}-{worker}-{start}.jsonl"
+
+
 def create_segment(log: Path, session: int, worker: str) -> Segment:
     """Make the file of a new segment, and return it. Raises ``RunError`` if it cannot be made."""
     folder, start = segments_folder(log), 0
     try:
         folder.mkdir(parents=True, exist_ok=True)
         while True:
-            path = folder / f"{session:04}-{worker}-{start}.jsonl"
+            path = folder / segment_name(session, worker, start)
             try:
                 path.open("xb").close()
             except FileExistsError:

@@ -1,7 +1,7 @@
 """Open a log for writing: a new one, or that of a run that is resumed."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from arbiter.log.reader import LogFile
 from arbiter.log.recorder import Recorder, Watch
 from arbiter.log.resume import EarlierSessions
 from arbiter.log.segments import segment_lines
-from arbiter.log.writer import LogWriter, Show, open_writer
+from arbiter.log.writer import LineWriter, Show, open_writer
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import Detail, RunStarted
 from arbiter.protocols.ids import run_started_id
@@ -67,21 +67,21 @@ async def open_journal(
 
 @asynccontextmanager
 async def open_segment(
-    path: Path, run: str, seconds: float, detail: Detail = "full", sync: float = SYNC
+    opening: AbstractAsyncContextManager[LineWriter], run: str, seconds: float, detail: Detail = "full"
 ) -> AsyncGenerator[Recorder]:
-    """Open a journal that writes a worker's segment of the log of ``run``. The file ``path`` is there, and empty.
+    """Open a journal that writes a worker's segment of the log of ``run``, which ``opening`` opens, and which is empty.
 
-    ``seconds`` is what the run's clock shows now. ``detail`` and ``sync`` are as in ``open_journal``, and so is what is
-    raised. The journal knows no problem of other workers until ``Recorder.remember`` is called.
+    ``seconds`` is what the run's clock shows now. ``detail`` is as in ``open_journal``, and so is what is raised. The
+    journal knows no problem of other workers until ``Recorder.remember`` is called.
     """
-    async with open_writer(path, sync) as writer:
+    async with opening as writer:
         recorder = Recorder(writer, EarlierSessions.of_segment(run, seconds), detail)
         async with _served(recorder, writer):
             yield recorder
 
 
 @asynccontextmanager
-async def _served(recorder: Recorder, writer: LogWriter | None) -> AsyncGenerator[None]:
+async def _served(recorder: Recorder, writer: LineWriter | None) -> AsyncGenerator[None]:
     """Run the tasks of a journal within the block. Raises ``RunError`` when the run diverges from its log."""
     try:
         async with services() as tasks:

@@ -9,7 +9,7 @@ import msgspec
 
 from arbiter.config.config import load_config
 from arbiter.data import Problem
-from arbiter.data.training_rows import TrainingRow
+from arbiter.data.training_rows import StepValue, TrainingRow
 from arbiter.log.checksums import has_checksum
 from arbiter.log.identity import check_unchanged
 from arbiter.log.reader import LOG, LogFile, has_log, log_path
@@ -125,6 +125,10 @@ def _rows(path: Path) -> CheckedFile:
     return CheckedFile(path.name, sum(1 for _ in read_records(path, TrainingRow)), _unchecked(path))
 
 
+def _values(path: Path) -> CheckedFile:
+    return CheckedFile(path.name, sum(1 for _ in read_records(path, StepValue)), _unchecked(path))
+
+
 def _problems(path: Path) -> CheckedFile:
     return CheckedFile(path.name, sum(1 for _ in read_records(path, Problem)), _unchecked(path))
 
@@ -168,6 +172,7 @@ def _config(path: Path) -> CheckedFile:
 _FILES: dict[str, Callable[[Path], CheckedFile]] = {
     "results.jsonl": _results,
     "rows.jsonl": _rows,
+    "rollouts.jsonl": _values,
     "problems.jsonl": _problems,
     "collection.json": _collection,
     "summary.json": _summary,

@@ -9,6 +9,7 @@
     versions.json   versions of Arbiter, Python and the packages that can change results
     results.jsonl   one line per problem, or per sample (``Result``), in the order in which they ended
     rows.jsonl      generate runs only: one training row per step (``TrainingRow``)
+    rollouts.jsonl  only of a collection with rollouts: what each step is worth for the answer (``StepValue``)
     summary.json    the figures of the run (``arbiter.runs.results.Summary``)
 """
 

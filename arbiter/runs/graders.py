@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from arbiter.backends.judge_prompts import JUDGE_TEMPLATES
+from arbiter.backends.judge_prompts import JUDGE_TEMPLATES, LEVELS
 from arbiter.backends.opening import AnswerForm, message_form, open_generator
 from arbiter.config.config import Config
 from arbiter.config.model_tables import DraftHeadTable
@@ -102,8 +102,8 @@ async def _open_judge(config: Config) -> AsyncGenerator[JudgeGrader]:
             f'the grader "judge" calls the model of the table [models.{chosen.model}] (data.judge.model), but there is '
             'none that writes text: add it, with prompt = "chat" or another prompt with {question}'
         )
-    if table.prompt in JUDGE_TEMPLATES:
-        table = msgspec.structs.replace(table, prompt="plain")
+    if table.prompt in (*JUDGE_TEMPLATES, LEVELS):
+        table = msgspec.structs.replace(table, prompt="chat" if table.prompt == LEVELS else "plain")
     in_thought = (await message_form(chosen.model, table)).in_thought
     async with open_generator(chosen.model, table, config.cpu_threads, separator=SEPARATOR) as model:
         yield JudgeGrader(model, chosen.prompt or JUDGE_PROMPT, chosen.max_tokens, table.in_flight, in_thought)

@@ -4,9 +4,19 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from arbiter.actors.ring_setup import Models
+from arbiter.backends.bounded_steps import with_boundary
 from arbiter.backends.fences import open_fence
 from arbiter.backends.opening import open_tables, required_tables
-from arbiter.backends.whole_blocks import in_whole_blocks
+from arbiter.backends.step_boundaries import (
+    AfterPattern,
+    AfterSentence,
+    AfterTokens,
+    AllOf,
+    BeforeMark,
+    OutsideBlocks,
+    StepBoundary,
+)
+from arbiter.config.boundary_table import BoundaryTable
 from arbiter.config.config import Config
 from arbiter.data.known_sets import has_whole_blocks
 from arbiter.structured.thoughts import CLOSE_THOUGHT
@@ -25,8 +35,30 @@ async def open_models(config: Config) -> AsyncGenerator[Models]:
 
 
 def with_step_ends(models: Models, config: Config) -> Models:
-    """Return ``models`` whose steps end as ``config`` says: at every separator, or only where no block is open."""
-    return in_whole_blocks(models, _is_open) if has_whole_blocks(config) else models
+    """Return ``models`` whose steps end as ``config`` says: at every separator, or only at some."""
+    boundary = boundary_of(config)
+    return models if boundary is None else with_boundary(models, boundary)
+
+
+def boundary_of(config: Config) -> StepBoundary | None:
+    """Return where the steps of a run end; None if they end at every separator."""
+    blocks = OutsideBlocks(_is_open) if has_whole_blocks(config) else None
+    found = [one for one in (blocks, _configured(config.boundary)) if one is not None]
+    return AllOf(tuple(found)) if len(found) > 1 else next(iter(found), None)
+
+
+def _configured(table: BoundaryTable) -> StepBoundary | None:
+    match table.kind:
+        case "separator":
+            return None
+        case "pattern":
+            return AfterPattern(table.pattern)
+        case "sentence":
+            return AfterSentence()
+        case "tokens":
+            return AfterTokens(table.tokens)
+        case "mark":
+            return BeforeMark(table.marks)
 
 
 def _is_open(answer: str) -> bool:

@@ -98,7 +98,11 @@ def vllm(job: LaunchJob, python: Interpreter) -> Command:
     command += ["--scheduling-policy", "priority"] if job.priority else []
     if speculation := server.speculation:
         found = {"method": speculation.algorithm, "model": speculation.model}
-        chosen = {**found, "num_speculative_tokens": speculation.tokens}
+        accepting = {
+            "rejection_sample_method": speculation.rejection,
+            "synthetic_acceptance_length": speculation.accepted,
+        }
+        chosen = {**found, "num_speculative_tokens": speculation.tokens, **accepting}
         given = {key: value for key, value in chosen.items() if value is not None}
         command += ["--speculative-config", msgspec.json.encode(given).decode()]
     on_cpu = server.device == "cpu"

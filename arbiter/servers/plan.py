@@ -26,6 +26,8 @@ REPLICA_PORTS = 100
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Find = Callable[[Program, str | None], Interpreter]
+FindAt = Callable[[str], Find]
+"""How interpreters are found for the server at a place."""
 
 
 class _PlannedServer(msgspec.Struct, frozen=True):
@@ -58,9 +60,10 @@ def plan(config: Config, source: str, find: Find, *, only: Sequence[str] = (), h
     with ``source``, the key and the fix.
     """
     servers, notes = _planned_servers(config, source, host)
-    launches = _launches(servers, source, find)
+    places = _chosen(servers, only, source)
+    launches = _launches(servers, source, lambda place: find if place in places else _not_searched)
     _check_ports(launches, source)
-    chosen = _only(launches, servers, only, source)
+    chosen = [launch for launch in launches if launch.place in places]
     names = {launch.name for launch in chosen}
     kept = (msgspec.structs.replace(one, after=tuple(name for name in one.after if name in names)) for one in chosen)
     open_to_all = [one.name for one in servers if one.host in EVERYWHERE and one.name in names]
@@ -123,7 +126,7 @@ def _merged(first: _PlannedServer, second: _PlannedServer, source: str) -> _Plan
     return msgspec.structs.replace(first, names=(*first.names, *second.names), table=table)
 
 
-def _launches(servers: Sequence[_PlannedServer], source: str, find: Find) -> list[Launch]:
+def _launches(servers: Sequence[_PlannedServer], source: str, find: FindAt) -> list[Launch]:
     shared = Counter(gpu for one in servers for gpu in one.server.gpus)
     last: dict[int, str] = {}  # the latest server on each GPU
     taken: dict[int, float] = {}  # the share of each GPU's memory that earlier servers take
@@ -133,7 +136,7 @@ def _launches(servers: Sequence[_PlannedServer], source: str, find: Find) -> lis
             raise ConfigError(f"{one.place}.{reason}")
         if any(shared[gpu] > 1 for gpu in one.server.gpus):
             _check_share(one, taken, source)
-        launches += _of(one, find, taken, last)
+        launches += _of(one, find(one.place), taken, last)
         for gpu in one.server.gpus:
             taken[gpu] = taken.get(gpu, 0.0) + (one.server.memory_fraction or 0.0)
     return launches
@@ -260,12 +263,15 @@ def _check_ports(launches: Sequence[Launch], source: str) -> None:
                 )
 
 
-def _only(
-    launches: Sequence[Launch], servers: Sequence[_PlannedServer], only: Sequence[str], source: str
-) -> list[Launch]:
+def _chosen(servers: Sequence[_PlannedServer], only: Sequence[str], source: str) -> set[str]:
+    """Return the places of the servers of the models ``only``, or of all."""
     known = {name: one.place for one in servers for name in one.names}
     for name in only:
         if name not in known:
             raise ConfigError(f"--only: {source} has no server {name!r} to start; use one of {', '.join(known)}")
-    places = {known[name] for name in only}
-    return [launch for launch in launches if not only or launch.place in places]
+    return {known[name] for name in only or known}
+
+
+def _not_searched(program: Program, named: str | None) -> Interpreter:
+    """Return any interpreter, for a server that does not start here: it may be another machine's."""
+    return Interpreter(named or program)

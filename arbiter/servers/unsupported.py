@@ -1,7 +1,7 @@
 """Refuses settings that the engine of a server does not support, before any server starts."""
 
 from arbiter.config.model_tables import HostedTable, ServedTable
-from arbiter.config.server_tables import ServerTable
+from arbiter.config.server_tables import ServerTable, SpeculationTable
 
 _KEYS = {
     "--port": "url",
@@ -112,4 +112,18 @@ def _wrong_speculation(server: ServerTable, scores: bool) -> str | None:
         return "server.speculation: a model that scores generates no tokens; leave it out"
     if server.engine == "vllm" and (speculation.steps or speculation.topk):
         return "server.speculation: steps and topk are settings of sglang; for vLLM use only tokens"
+    if server.engine != "vllm" and (speculation.rejection or speculation.accepted):
+        return "server.speculation: rejection and accepted are settings of vLLM; leave them out"
+    return _wrong_rejection(speculation)
+
+
+def _wrong_rejection(speculation: SpeculationTable) -> str | None:
+    """Return what vLLM would refuse about how tokens are accepted (its ``SpeculativeConfig``)."""
+    tokens, accepted = speculation.tokens or 0, speculation.accepted
+    if (speculation.rejection == "synthetic") != (accepted is not None):
+        return 'server.speculation: rejection = "synthetic" and accepted need each other: set both, or neither'
+    if accepted is not None and accepted > tokens + 1:
+        return f"server.speculation: accepted = {accepted:g} is more than a pass can yield: tokens + 1 = {tokens + 1}"
+    if speculation.rejection == "fly" and tokens < 2:
+        return 'server.speculation: rejection = "fly" looks at the tokens after a rejected one: set tokens to 2 or more'
     return None

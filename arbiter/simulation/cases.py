@@ -5,7 +5,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from arbiter.config.config import Config
-from arbiter.config.run_tables import RunType
+from arbiter.config.run_tables import STEPPED, RunType
 from arbiter.protocols.errors import ConfigError
 from arbiter.simulation.recorded_workload import RecordedWorkload
 from arbiter.simulation.simulation_results import Case, SimulationResult
@@ -55,6 +55,11 @@ class CasePlan:
             raise ConfigError(
                 f"the run type {config.run_type!r} decides by positions, texts or the history of a problem, and a "
                 "synthetic workload states only a rate of acceptance: simulate a recorded run (--run)"
+            )
+        if config.step_offsets and config.run_type in STEPPED:
+            raise ConfigError(
+                "step_offsets: a synthetic workload has the same scores at every step: simulate a recorded run "
+                "(--run), or leave step_offsets out"
             )
         world = self.world if acceptance is None else replace(self.world, acceptance=acceptance)
         limits = replace(config.problem_limits(), deadline=None)

@@ -22,6 +22,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICA
 
 from arbiter.protocols.errors import BackendError, ConfigError, RunError
 from arbiter.training.convert_check import converted_logits, original_logits, tensors_of
+from arbiter.training.gguf_blocks import BlockLosses, losses_in
 from arbiter.training.heads import VALUE_HEAD, WRAPPED, file_of, names_of, padding
 from arbiter.training.inference import folder_of
 from arbiter.training.metadata import NAME, Precision, read_metadata
@@ -49,13 +50,17 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class Conversion(msgspec.Struct, frozen=True):
-    """A conversion: the original head, the result, and the largest difference of their logits."""
+    """A conversion: the original head, the result, and the largest difference of their logits.
+
+    ``as_gguf`` is what the weights would lose in GGUF's blocks of 8 bits.
+    """
 
     head: str
     architecture: str
     labels: int
     bias: tuple[float, ...]
     difference: float
+    as_gguf: BlockLosses
 
 
 def convert(name: str, out: Path, form: Form | None = None, dtype: Precision = "auto") -> Conversion:
@@ -114,7 +119,8 @@ def _converted(place: str, out: Path, form: Form | None, dtype: Precision) -> Co
             f"the converted model's logits differ from those of {place!r} by up to {difference:.2g}, more than "
             f"{LARGEST:g}: nothing was written"
         )
-    return Conversion(head.description, config.architectures[0], shaped.labels, tuple(shaped.bias.tolist()), difference)
+    bias, lost = tuple(shaped.bias.tolist()), losses_in(out)
+    return Conversion(head.description, config.architectures[0], shaped.labels, bias, difference, lost)
 
 
 def as_form(logits: Tensor, labels: int) -> Tensor:

@@ -10,6 +10,7 @@ from arbiter.protocols.events import Event, Graded, ProblemEnded, StartProblemEv
 from arbiter.view.load_over_time import Load
 from arbiter.view.problem_rows import ProblemRow, graded_row, problem_row
 from arbiter.view.row_index import RowIndex
+from arbiter.view.segment_changes import SegmentChanges
 
 LINES = 2000
 """The largest number of lines of the log that are read at once: about a tenth of a second."""
@@ -17,23 +18,16 @@ LINES = 2000
 _FIRST = 250  # lines: so the first rows are there soon
 
 
-def _several_workers(log: Path) -> str:
-    """Return why the viewer does not show the problems of a run."""
-    return (
-        f"{log.parent} was written by several workers, each with a file of its own, and the viewer reads only one: use "
-        f"arbiter show {log.parent}"
-    )
-
-
 class IndexBuilder:
     """Reads a log from its beginning into ``index``. Only open problems are held in memory.
 
     ``error`` says what is damaged: nothing after it can be read. ``position`` is where the reader is, and ``lines`` how
-    many it reads next, at most.
+    many it reads next, at most. ``changes`` reads the log of several workers in their place; None for any other.
     """
 
     def __init__(self, log: Path, index: RowIndex) -> None:
-        self.error: str | None = _several_workers(log) if segments_of(log) else None
+        self.error: str | None = None
+        self.changes = SegmentChanges(log) if segments_of(log) else None
         self.position = Position()
         self._log = LogFile(log)
         self._index = index
@@ -41,6 +35,7 @@ class IndexBuilder:
         self._open: dict[Key, tuple[int, ProblemHistory]] = {}
         self._rows: dict[int, ProblemRow] = {}
         self._numbers: dict[Key, int] = {}
+        self._counted: set[tuple[Key, float]] = set()
         self._next = 1
         self.lines = _FIRST
 
@@ -60,8 +55,16 @@ class IndexBuilder:
         self._store()
         return bool(events)
 
+    def share(self, size: int) -> float:
+        """Return the share of the log that has been read, if it has ``size`` bytes."""
+        if self.changes is not None:
+            return self.changes.share
+        return min(1.0, self.position.offset / size if size else 0.0)
+
     def _read(self) -> list[Event]:
         """Return the events of the next lines. Raises ``RunError`` if the next line is damaged."""
+        if self.changes is not None:
+            return self.changes.read_on()
         while True:
             try:
                 events, self.position = self._log.read_on(self.position, self.lines)
@@ -81,7 +84,8 @@ class IndexBuilder:
         if isinstance(event.payload, StartProblemEvent):
             self._open[key] = self._number(key), ProblemHistory(event)
         elif isinstance(event.payload, Graded):
-            self._load.note(event)
+            if self._is_new(key, event):
+                self._load.note(event)
             self._grade(key, event.payload)
         elif key in self._open:
             number, history = self._open[key]
@@ -91,7 +95,16 @@ class IndexBuilder:
                 steps = history.steps()
                 self._rows[number] = problem_row(history, steps)
                 self._numbers[key] = number
-                self._load.add(history, steps)
+                if self._is_new(key, event):
+                    self._load.add(history, steps)
+
+    def _is_new(self, key: Key, event: Event) -> bool:
+        """Return whether an end or a grade was not counted yet: a log of several workers repeats whole problems."""
+        if self.changes is None:
+            return True
+        known = len(self._counted)
+        self._counted.add((key, event.mono))
+        return len(self._counted) > known
 
     def _number(self, key: Key) -> int:
         """Return the row of a problem that starts. One that starts again, in a later session, keeps its row."""

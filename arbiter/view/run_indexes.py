@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from arbiter.log.lock import is_locked
 from arbiter.log.reader import LOG
+from arbiter.log.segments import segments_of
 from arbiter.protocols.errors import RunError, os_reason
 from arbiter.view.index_building import IndexBuilder
 from arbiter.view.row_index import IndexState, RowIndex
@@ -60,8 +61,7 @@ class RunIndex:
         """Return how far the index is."""
         builder, size = self.builder, _stamp(self.log).size
         complete = self.building is None or self.building.done()
-        read = size if builder is None or not size else builder.position.offset
-        share = 1.0 if complete else min(1.0, read / size if size else 0.0)
+        share = 1.0 if complete or builder is None else builder.share(size)
         return IndexState(complete, self.rows.count(), round(share, 4), None if builder is None else builder.error)
 
 
@@ -156,7 +156,9 @@ def _stamp(log: Path) -> Stamp:
         found = log.stat()
     except OSError as error:
         raise RunError(f"cannot read {log}: {os_reason(error)}; arbiter runs lists the runs") from error
-    return Stamp(found.st_size, found.st_mtime_ns, found.st_ino)
+    segments = [segment.path.stat() for segment in segments_of(log)]
+    size = found.st_size + sum(one.st_size for one in segments)
+    return Stamp(size, max(one.st_mtime_ns for one in (found, *segments)), found.st_ino)
 
 
 def _can_continue(index: RunIndex, stamp: Stamp) -> bool:
@@ -164,18 +166,27 @@ def _can_continue(index: RunIndex, stamp: Stamp) -> bool:
     builder, seen = index.builder, index.seen
     if builder is None or builder.error is not None or index.log.suffix != ".jsonl":
         return False
+    if (builder.changes is None) == bool(segments_of(index.log)):  # a run in one process goes on with workers
+        return False
     return seen is None or (seen.inode == stamp.inode and stamp.size >= builder.position.offset)
 
 
 def _fingerprint(log: Path, size: int) -> list[int | str]:
-    """Return what distinguishes this log from others, also after it was copied: its size and a digest of its end."""
+    """Return what distinguishes this log from others, also after it was copied: its size and a digest of its end.
+
+    ``size`` is that of all its files. A log of several workers has a digest of the end of each.
+    """
+    digest, segments = hashlib.blake2b(digest_size=8), segments_of(log)
+    ends = {log: size - sum(segment.path.stat().st_size for segment in segments)} if segments else {log: size}
+    ends.update({segment.path: segment.path.stat().st_size for segment in segments})
     try:
-        with log.open("rb") as file:
-            file.seek(max(0, size - _TAIL))
-            tail = hashlib.blake2b(file.read(_TAIL), digest_size=8).hexdigest()
+        for path, end in ends.items():
+            with path.open("rb") as file:
+                file.seek(max(0, end - _TAIL))
+                digest.update(file.read(min(end, _TAIL)))
     except OSError as error:
         raise RunError(f"cannot read {log}: {os_reason(error)}") from error
-    return [_FORMAT, size, tail]
+    return [_FORMAT, size, digest.hexdigest()]
 
 
 def stored_path(log: Path) -> Path:

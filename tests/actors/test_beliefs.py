@@ -117,3 +117,17 @@ def test_the_ring_escalates_what_the_belief_says(solved: Solved, a_task: Callabl
     [solution] = solved(models, [a_task(policy=BeliefConfidence(0.1, MODEL, 3))])
     authors: list[Author] = [step.kept.author for step in solution.steps]
     assert authors == ["draft", "target", "draft"]
+
+
+def test_an_escalation_is_worth_what_the_target_does_at_such_a_score() -> None:
+    plain = StepModel(0.8, 0.5, (0.5,), (0.1, 0.9), (0.6, 0.4))
+    by_bin = StepModel(0.8, 0.5, (0.5,), (0.1, 0.9), (0.6, 0.4), (0.9, 0.1))
+    for index, chance in enumerate(by_bin.target_by_bin):
+        kept, replaced = by_bin.after_draft(1.0, index)
+        assert (kept, replaced) == (plain.after_draft(1.0, index)[0], pytest.approx(chance))
+
+
+@pytest.mark.parametrize("chances", [(0.5,), (0.5, 1.5), (0.5, -0.1)])
+def test_probabilities_of_the_target_that_cannot_be_are_refused(chances: tuple[float, ...]) -> None:
+    with pytest.raises(ConfigError, match="target_by_bin must be empty"):
+        StepModel(0.8, 0.5, (0.5,), (0.1, 0.9), (0.6, 0.4), chances).check()

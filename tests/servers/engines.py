@@ -164,13 +164,14 @@ LLAMA_SERVER = Engine(
     recipe="llama-server-env",
     folder=".llama-server",
     variable="ARBITER_LLAMA_SERVER_PYTHON",
-    models=(WRITER, "draft"),
+    models=(WRITER, "draft", "target"),
     arguments=_of_llama_server,
     environment={},
     ready="/health",
     named=lambda file: file.stem,
     converts=_to_gguf,
     metrics=Metrics("llamacpp:requests_processing", "llamacpp:tokens_predicted_total"),
+    keys={"tokenizer": str(POCKET / "draft")},
 )
 
 

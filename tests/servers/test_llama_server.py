@@ -13,12 +13,16 @@ from arbiter.backends.served.chat_hosts import ChatRequests, Continued
 from arbiter.backends.served.completion_answers import PATH, EndSigns
 from arbiter.backends.served.generator import ServedGenerator
 from arbiter.backends.served.served_models import open_transport
+from arbiter.config.config import parse
 from arbiter.config.model_tables import ServedTable
 from arbiter.data import load_problems
+from arbiter.library.arbiter import Arbiter
+from arbiter.protocols.records import Solution
 from tests.servers.asking import Model, asked
 from tests.servers.engines import LLAMA_SERVER, WRITER
 from tests.servers.rules import GenerationRules
 from tests.servers.test_sglang_chat import solved
+from tests.servers.token_rules import StepTokenRules
 
 pytestmark = pytest.mark.servers
 QUESTION, PROMPT = PromptTemplate("{question}"), PromptTemplate("Problem: {question}\nSolution:\n")
@@ -33,6 +37,10 @@ ENGINE = msgspec.structs.replace(LLAMA_SERVER, arguments=_with_template)
 
 
 class TestGenerationBehindLlamaServer(GenerationRules):
+    pass
+
+
+class TestStepTokensBehindLlamaServer(StepTokenRules):
     pass
 
 
@@ -69,6 +77,28 @@ async def test_a_host_that_repeats_the_partial_answer_writes_the_steps_that_it_w
         plain = ServedGenerator(transport, table.model, PROMPT, signs=signs)
         for problem in load_problems("pocket:1", PROBLEMS):
             assert await solved(chat, problem.question, None) == await solved(plain, problem.question, None)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("model", ["draft", "target"])
+async def test_the_run_type_target_writes_in_steps_what_it_writes_in_one_go(
+    models: dict[str, Model], model: str
+) -> None:
+    table = {**models[model].table, "prompt": PROMPT.before_steps}
+
+    async def written(**keys: Any) -> list[Solution]:
+        config = parse({"run_type": "target", "models": {"target": table}, **keys}, "test")
+        async with Arbiter(config) as arbiter:
+            return [await arbiter.solve(problem.question) for problem in load_problems("pocket:1", PROBLEMS)]
+
+    whole, steps = await written(separator="\0none\0"), await written()
+    assert [_numbers(one) for one in steps] == [_numbers(one) for one in whole]
+    assert all(_numbers(one) for one in steps)
+    assert any(len(one.steps) > 1 for one in steps)
+
+
+def _numbers(solution: Solution) -> list[int]:
+    return [token for step in solution.steps for token in step.kept.token_ids]
 
 
 @pytest.mark.asyncio

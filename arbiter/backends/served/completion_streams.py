@@ -25,6 +25,7 @@ _DATA, _DONE = b"data:", b"[DONE]"
 
 class _Chunk(msgspec.Struct, frozen=True):
     choices: list[dict[str, Any]] = []
+    content: str = ""  # llama.cpp's own form has no choices
     usage: dict[str, Any] | None = None
 
 
@@ -51,11 +52,15 @@ class _StreamedText:
     def hear(self, part: bytes) -> None:
         """Take a further part of the body."""
         *lines, self._line = (self._line + part).split(b"\n")
-        texts = [str(choice.get("text") or "") for line in lines for chunk in _chunks(line) for choice in chunk.choices]
-        if any(texts):
-            self._text += "".join(texts)
+        more = "".join(_text(chunk) for line in lines for chunk in _chunks(line))
+        if more:
+            self._text += more
             text, found, _ = self._text.partition(self._separator)
             self._say(text if found else settled(text, (self._separator,)))
+
+
+def _text(chunk: _Chunk) -> str:
+    return chunk.content + "".join(str(choice.get("text") or "") for choice in chunk.choices)
 
 
 def joined(body: bytes) -> bytes:
@@ -67,8 +72,8 @@ def joined(body: bytes) -> bytes:
         return body
     choices, usage = dict[int, dict[str, Any]](), None
     for line in body.splitlines():
-        if stated_error(_data(line)):
-            return _data(line)
+        if stated_error(data_of(line)):
+            return data_of(line)
         for chunk in _chunks(line):
             usage = chunk.usage or usage
             for choice in chunk.choices:
@@ -92,12 +97,12 @@ def _with_more(before: dict[str, Any] | None, more: dict[str, Any]) -> dict[str,
 def _chunks(line: bytes) -> Iterator[_Chunk]:
     """Yield the chunk in a line of a stream, if it has one. One that is cut is left out: its answer has no end."""
     try:
-        yield _DECODER.decode(_data(line))
+        yield _DECODER.decode(data_of(line))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return
 
 
-def _data(line: bytes) -> bytes:
+def data_of(line: bytes) -> bytes:
     """Return the data in a line of a stream; empty if it has none."""
     data = line.strip().removeprefix(_DATA) if line.startswith(_DATA) else b""
     return b"" if data.strip() == _DONE else data

@@ -17,11 +17,11 @@ from arbiter.backends.full_context import full_context
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served import chat_hosts
 from arbiter.backends.served.completion_answers import (
-    PATH,
+    OPENAI,
     CompletionAnswer,
+    CompletionApi,
     EndSigns,
     before_separator,
-    complete,
     ending_of,
     ending_of_whole,
 )
@@ -33,7 +33,7 @@ from arbiter.backends.served.logprobs import Logprobs, alternatives, alternative
 from arbiter.backends.served.problem_sessions import release_at
 from arbiter.backends.served.prompt_form import PromptForm, as_text
 from arbiter.backends.served.request_fields import priority_of
-from arbiter.backends.served.token_steps import RETURNED, TokenSteps, Written
+from arbiter.backends.served.token_steps import TokenSteps, Written
 from arbiter.backends.served.transport import TemporaryError, Transport
 from arbiter.backends.served.written_tokens import written_tokens_of
 from arbiter.config.model_tables import Engine
@@ -65,6 +65,7 @@ class ServedGenerator:
     - ``chats``: how to make requests to a host of chat completions. Without it, they go to ``/v1/completions``.
     - ``count``: counts the tokens of a prompt, if the tokenizer is known.
     - ``steps``: how steps are sent as tokens, or why the server cannot take and return them.
+    - ``api``: how completions are requested.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class ServedGenerator:
         form: PromptForm = as_text,
         count: Callable[[str], int] | None = None,
         steps: TokenSteps | str = "its server was not asked for tokens",
+        api: CompletionApi = OPENAI,
     ) -> None:
         self._transport = transport
         self._model = model
@@ -98,13 +100,14 @@ class ServedGenerator:
         self._form = form
         self._count = count
         self._steps = steps
+        self._api = api
         where = transport.address.at(self._path)
         self._streams = True
         self._constraints = ServerConstraints(self._signs.engine, chats is not None, where)
 
     @property
     def _path(self) -> str:
-        return chat_hosts.PATH if self._chats else PATH
+        return chat_hosts.PATH if self._chats else self._api.path
 
     @property
     def keeps_marks(self) -> bool:
@@ -188,8 +191,8 @@ class ServedGenerator:
         options = {**ends, **self._logprobs(request, remembers), **sampling, **self._marks(request)}
         steps = self._token_steps(request)
         prompt = steps and steps.prompt(self._template, request)
-        if prompt is not None:
-            options |= {"prompt": prompt, **RETURNED}
+        if steps is not None and prompt is not None:
+            options |= {"prompt": prompt, **steps.returned}
         try:
             choice, usage, spent = await self._complete(request, "", request.max_tokens, options, say)
         except ContextTooLongError:
@@ -290,7 +293,7 @@ class ServedGenerator:
             if self._chats:
                 return await self._chats.complete(transcript, separator, written, sent, problem)
             # a request of one token may be for the count of the prompt's tokens alone
-            return await complete(self._transport, sent, problem, None if most == 1 else hearing)
+            return await self._api.complete(self._transport, sent, problem, None if most == 1 else hearing)
 
         answer = await within_context(attempt, max_tokens, self.context)
         refuse_cut(answer[1].prompt_tokens, self.context, self._transport.address.at(self._path))

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Mapping
+from typing import Any
 
 from arbiter.backends.served.refusals import refusal, silent
 from arbiter.backends.served.transport import Address
@@ -10,7 +11,18 @@ from arbiter.protocols.errors import BackendError
 PACKING = "gzip"
 """What requests accept as the encoding of an answer."""
 
+EVENTS = "text/event-stream"
+"""The kind of an answer that is a stream."""
+
 _GZIP = 16 + zlib.MAX_WBITS
+
+
+def connection_fields(body: Mapping[str, Any]) -> dict[str, str]:
+    """Return the field by which a connection is not used again, if ``body`` requests a stream.
+
+    llama.cpp's server closes it after a stream, although it promises to keep it: the next request would be lost.
+    """
+    return {"connection": "close"} if body.get("stream") else {}
 
 
 class TooLargeError(Exception):

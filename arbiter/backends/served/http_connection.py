@@ -6,7 +6,7 @@ from typing import cast
 import httptools
 import msgspec
 
-from arbiter.backends.served.http_bodies import TooLargeError
+from arbiter.backends.served.http_bodies import EVENTS, TooLargeError
 from arbiter.backends.served.transport import Hear
 
 _LONGEST_HEAD = 1 << 18
@@ -117,6 +117,11 @@ class Connection(asyncio.Protocol):
         if self._parser.get_status_code() >= 200:  # else it announces the answer
             self._complete(reusable=self._parser.should_keep_alive())
 
+    @property
+    def _is_stream(self) -> bool:
+        """Whether the answer is a stream of events, after which a server may close (``connection_fields``)."""
+        return self._headers.get(b"content-type", b"").startswith(EVENTS.encode())
+
     def _begin_answer(self) -> None:
         self._has_head = self._ends_with_connection = self._is_plain = False
         self._headers: dict[bytes, bytes] = {}
@@ -128,7 +133,7 @@ class Connection(asyncio.Protocol):
             self._fail(TooLargeError())
         elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(Answer(self._parser.get_status_code(), self._headers, body))
-            self._done = reusable and not self._transport.get_write_buffer_size()
+            self._done = reusable and not self._is_stream and not self._transport.get_write_buffer_size()
             self.idle_since = self._loop.time()
 
     def _fail(self, error: Exception) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import openai
 
-from arbiter.backends.served.http_bodies import PACKING, TooLargeError, too_large, unpacked_answer
+from arbiter.backends.served.http_bodies import PACKING, TooLargeError, connection_fields, too_large, unpacked_answer
 from arbiter.backends.served.openai_library import http_library
 from arbiter.backends.served.refusals import excerpt, silent
 from arbiter.backends.served.transport import Address, Hear, routing
@@ -30,9 +30,9 @@ class OpenAITransport:
         self._headers = {} if address.key else _WITHOUT_KEY
 
     async def post(self, path: str, body: Mapping[str, Any], problem: str, hear: Hear | None = None) -> bytes:
-        endpoint = path.removeprefix("/v1")
+        endpoint = path.removeprefix("/v1") if path.startswith("/v1/") else self.address.at(path)
         kind, sent = openai.HttpxBinaryResponseContent, dict(body)
-        options = openai.RequestOptions(headers={**self._headers, **routing(problem)})
+        options = openai.RequestOptions(headers={**self._headers, **routing(problem), **connection_fields(body)})
         before = _HEAR.set(hear)
         try:
             return await self._answer(

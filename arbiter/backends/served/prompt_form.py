@@ -5,6 +5,7 @@ from functools import partial
 
 import anyio.to_thread
 
+from arbiter.backends.judge_prompts import LEVELS
 from arbiter.backends.prompts import CHAT
 from arbiter.backends.token_texts import TransformersTokenTexts, appends_end, prompt_tokens
 from arbiter.backends.tokenizers import known_tokenizer, read_tokenizer
@@ -23,7 +24,7 @@ def prompt_tokenizer(table: ServedTable) -> str | None:
     """Return the tokenizer of the table's prompts: that of its chat template, or the known one. None without either."""
     if is_chat(table):
         return None
-    return table.tokenizer or table.model if table.prompt == CHAT else known_tokenizer(table)
+    return table.tokenizer or table.model if table.prompt in (CHAT, LEVELS) else known_tokenizer(table)
 
 
 async def prompt_texts(table: ServedTable) -> TransformersTokenTexts | None:

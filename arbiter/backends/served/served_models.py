@@ -7,15 +7,17 @@ from contextlib import asynccontextmanager
 import anyio.to_thread
 import msgspec
 
-from arbiter.backends.judge_prompts import JudgePrompt
+from arbiter.backends.judge_prompts import LEVELS, JudgePrompt
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.served.chat_hosts import ChatRequests, find_continuation
+from arbiter.backends.served.completion_answers import OPENAI
 from arbiter.backends.served.dialects import dialect_of, remedy
 from arbiter.backends.served.draft_memory import DraftMemory
-from arbiter.backends.served.end_signs import end_signs
+from arbiter.backends.served.end_signs import OWNERS, end_signs
 from arbiter.backends.served.generator import ServedGenerator
 from arbiter.backends.served.judge import ServedJudge
 from arbiter.backends.served.label_tokens import LabelScorer
+from arbiter.backends.served.llama_completions import completion_api
 from arbiter.backends.served.problem_sessions import control_table, with_sessions
 from arbiter.backends.served.prompt_form import PromptForm, prompt_counter, prompt_form, prompt_texts
 from arbiter.backends.served.refusals import decoded, understood
@@ -98,7 +100,8 @@ async def open_served_generator(
         owner = listed.owned_by if listed else None
         signs, form = await end_signs(name, table, owner), prompt_form(texts)
         await _refuse_reward_server(name, table, transport)
-        trial = token_steps(transport, table.model, None if chats else texts, signs.engine, form)
+        api = OPENAI if chats else await _try_request(name, completion_api(transport, table.model, owner, texts))
+        trial = token_steps(transport, table.model, None if chats else texts, signs.engine, form, api)
         steps = await _try_request(name, trial)
         generator = ServedGenerator(
             transport,
@@ -115,6 +118,7 @@ async def open_served_generator(
             form,
             prompt_counter(texts),
             steps,
+            api,
         )
         if table.verifies:
             settings = await _verification_settings(name, table, table.verifies, listed)
@@ -150,15 +154,20 @@ async def open_served_scorer(
 async def open_served_judge(table: ServedTable, prompt: JudgePrompt) -> AsyncGenerator[Scorer]:
     """Yield a language model that judges steps. A small request first checks that it answers with a digit.
 
+    With the prompt ``levels``, a second one finds out whether an sglang returns the probabilities of the levels.
     Raises as ``open_served_generator``.
     """
     async with _open_with_sessions("judge", table) as transport:
         hosted, form = isinstance(table, HostedTable), prompt_form(await prompt_texts(table))
         listed = await served_model("judge", table)
-        context = listed.max_model_len if listed else None
+        context, owner = (listed.max_model_len, listed.owned_by) if listed else (None, None)
+        engine = table.named_engine or OWNERS.get(owner or "")
         judge = ServedJudge(transport, table.model, prompt, hosted, is_chat(table), form, context)
         await _refuse_reward_server("judge", table, transport)
-        await _try_request("judge", judge.score(ScoreRequest("", 0, "judge", _TRIAL, "2", "draft", "\n\n")))
+        trial = ScoreRequest("", 0, "judge", _TRIAL, "2", "draft", "\n\n")
+        written = await _try_request("judge", judge.score(trial))
+        if table.prompt == LEVELS and not is_chat(table) and engine == "sglang":
+            await judge.try_levels(trial, written)
         yield judge
 
 

@@ -1,17 +1,19 @@
 """Steps of a served model as numbers of tokens: what is sent, what comes back, and which servers can do it.
 
 sglang 0.5.23 and vLLM 0.32.0 take a prompt of numbers on ``/v1/completions``, and return those that the model wrote
-with ``return_token_ids``. A server of another tokenizer would read other text, so a trial compares how both count.
+with ``return_token_ids``. llama.cpp's own server does so on ``/completion`` with ``return_tokens``.
+A server of another tokenizer would read other text, so a trial compares how both count.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
 from arbiter.backends.context_tokens import context_tokens
 from arbiter.backends.prompts import PromptTemplate
-from arbiter.backends.served.completion_answers import PATH, complete
+from arbiter.backends.served.completion_answers import CompletionApi
+from arbiter.backends.served.llama_completions import PATH as LLAMA_PATH
 from arbiter.backends.served.prompt_form import PromptForm
 from arbiter.backends.served.transport import TemporaryError, Transport, UnreachableError
 from arbiter.backends.step_tokens import ContextDecoder, StepTokens
@@ -20,9 +22,6 @@ from arbiter.config.model_tables import ServedEngine
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.ports import GenerationRequest
 from arbiter.protocols.records import StopReason
-
-RETURNED = {"return_token_ids": True}
-"""The field that requests the numbers of the tokens that the model writes."""
 
 _ENGINES = ("sglang", "vllm")
 _TRIAL = "Compute 1+1.\n"
@@ -39,6 +38,8 @@ class TokenSteps(msgspec.Struct, frozen=True):
     """The steps of a model with the tokenizer ``texts``, whose server takes and returns numbers of tokens."""
 
     texts: TokenTexts
+    returned: Mapping[str, Any]
+    """The field that requests the numbers of the tokens that the model writes."""
 
     def prompt(self, template: PromptTemplate, request: GenerationRequest) -> list[int]:
         """Return the tokens of a request's context."""
@@ -60,20 +61,29 @@ class TokenSteps(msgspec.Struct, frozen=True):
 
 
 async def token_steps(
-    transport: Transport, model: str, texts: TokenTexts | None, engine: ServedEngine | None, form: PromptForm
+    transport: Transport,
+    model: str,
+    texts: TokenTexts | None,
+    engine: ServedEngine | None,
+    form: PromptForm,
+    api: CompletionApi,
 ) -> TokenSteps | str:
     """Return how the steps of ``model`` are sent as tokens, or why they cannot be. Two small requests find out.
 
-    ``texts`` is its tokenizer and ``engine`` that of its server, if they are known. ``form`` is how a text is sent.
+    ``texts`` is its tokenizer and ``engine`` that of its server, if they are known. ``form`` is how a text is sent, and
+    ``api`` how a completion is requested.
     Raises ``BackendError`` if the server cannot be reached.
     """
-    where = transport.address.at(PATH)
-    if engine not in _ENGINES:
-        return f"{where} is not known to return tokens: serve the model with sglang or vLLM, and name it with engine"
+    where, complete = transport.address.at(api.path), api.complete
+    if engine not in _ENGINES and api.path != LLAMA_PATH:
+        return (
+            f"{where} is not known to return tokens: serve the model with sglang, vLLM or llama.cpp's own server, and "
+            "name it with engine"
+        )
     if texts is None:
         return f"the tokenizer of the model behind {where} is not known: set tokenizer"
     prompt = prompt_tokens(texts, _TRIAL)
-    body = {"model": model, "max_tokens": 1, "temperature": 0, **RETURNED}
+    body = {"model": model, "max_tokens": 1, "temperature": 0, **api.numbered}
     try:
         answer, counted = await complete(transport, {**body, "prompt": form(_TRIAL)}, "")
         if answer.token_ids is None:
@@ -88,4 +98,4 @@ async def token_steps(
             f"{where} counts {counted.prompt_tokens} tokens where the tokenizer counts {len(prompt)}: set tokenizer to "
             "the one that is served"
         )
-    return TokenSteps(texts)
+    return TokenSteps(texts, api.numbered)

@@ -12,6 +12,7 @@ import numpy as np
 
 from arbiter.config.config import Config
 from arbiter.config.model_tables import InProcessTable
+from arbiter.config.run_tables import RunType
 from arbiter.data.training_rows import TrainingRow
 from arbiter.evaluation.checkpoints import RouterCheckpoint
 from arbiter.evaluation.evaluate import evaluate, rows_of
@@ -21,7 +22,12 @@ from arbiter.evaluation.paper.document import markdown, page
 from arbiter.evaluation.paper.latency import seconds_alone
 from arbiter.evaluation.paper.paper_plots import draw
 from arbiter.evaluation.paper.paper_report import Reproduction, blocks, table_csv
-from arbiter.evaluation.paper.planned_runs import points, quantile_thresholds
+from arbiter.evaluation.paper.planned_runs import (
+    further_points,
+    points,
+    quantile_thresholds,
+    with_learned_steps,
+)
 from arbiter.evaluation.paper.router_scores import predicted
 from arbiter.evaluation.scores import advantages
 from arbiter.log.writer import Show
@@ -46,6 +52,7 @@ class PaperRequest(msgspec.Struct, frozen=True, kw_only=True):
     - ``config``: models and problems. ``title``: its name in the report.
     - ``rows``: the rows of the collection ``data``. The validation split sets the thresholds. The test split gives the
       router's figures. The train split is for the ``ablation``.
+    - ``run_types``: further run types beside those of the paper, with their ``thresholds`` as for a sweep.
     - ``acceptances``: the acceptance rates, 0 to 1, for which runs are planned and at which they are compared.
     """
 
@@ -55,6 +62,8 @@ class PaperRequest(msgspec.Struct, frozen=True, kw_only=True):
     rows: Sequence[TrainingRow]
     acceptances: Sequence[float]
     hardware: Hardware
+    run_types: Sequence[RunType] = ()
+    thresholds: Sequence[str] = ()
     ablation: bool = True
     resamples: int = 1000
     seed: int = 0
@@ -67,12 +76,12 @@ def reproduce(request: PaperRequest, out: Path, watcher: Watcher, show: Show | N
     ``DataError``, ``BackendError`` or ``RunError``.
     """
     _check(request)
+    audited, further = _further(request)
     watcher.notice("scoring the collected steps")
     scored = _Scored(request)
     rows = rows_of(request.rows, "validation", request.data)
     thresholds = quantile_thresholds(rows, advantages(rows), np.array(scored.of(rows)), request.acceptances)
-    audited = msgspec.structs.replace(request.config, audit=1.0)
-    planned = points(audited, thresholds)
+    planned = list({point.name: point for point in (*points(audited, thresholds), *further)}.values())
     swept, folder = sweep(SweepRequest(audited, planned), out / "sweep", watcher, show)
     if swept.interrupted:
         return None
@@ -106,6 +115,15 @@ def write(found: Reproduction, out: Path) -> None:
     replace_file(out / "runs.csv", table_csv(found.comparison).encode())
     replace_file(out / "report.md", markdown(parts).encode())
     replace_file(out / "report.html", shown.encode())
+
+
+def _further(request: PaperRequest) -> tuple[Config, list[SweepPoint]]:
+    """Return the configuration of all runs, and the runs of further run types. What they learn is in it."""
+    audited = msgspec.structs.replace(request.config, audit=1.0)
+    further_points(audited, request.run_types, request.thresholds)  # a wrong option is refused before rows are
+    train = [row for row in request.rows if row.split == "train"]
+    learned = with_learned_steps(audited, train, request.run_types)
+    return learned, further_points(learned, request.run_types, request.thresholds)
 
 
 class _Scored:
@@ -143,6 +161,11 @@ def _check(request: PaperRequest) -> None:
     """Raise ``ConfigError`` for a wrong request, before any model is called."""
     if request.config.models.targets:
         raise ConfigError("the comparison needs one target, but several are configured: use [models.target] alone")
+    if request.config.step_offsets:
+        raise ConfigError(
+            "step_offsets: thresholds are quantiles of the scores of all steps here: leave step_offsets out, and "
+            "compare with a sweep"
+        )
     if not all(0 < rate < 1 for rate in request.acceptances):
         raise ConfigError("acceptance rates must be above 0 and below 1: those ends are the target and the draft alone")
     request.hardware.check()

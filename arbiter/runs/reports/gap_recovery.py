@@ -6,17 +6,18 @@ a given share of the gap is closed. Here the share is of the target's tokens, no
 routers of TRIM (Kapoor et al. 2026, arXiv 2601.10245): a call for a step costs less than a call for an answer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
 
-from arbiter.config.run_tables import RunType
+from arbiter.config.run_tables import WITHOUT_ESCALATION, RunType
 from arbiter.runs.intervals import BootstrapEstimate
 from arbiter.runs.reports.curves import Curve, CurvePoint, curve, line, line_integral, resampled_problems
 from arbiter.runs.reports.gap_figures import (
     ALONE,
     CLOSED,
+    SHARES,
     CurveRecovery,
     GapRecovery,
     OutcomesOfRun,
@@ -54,6 +55,8 @@ def recovered(runs: Sequence[OutcomesOfRun], resamples: int, seed: int) -> GapRe
         return GapRecovery(len(whole.problems), gap, reason)
     shares, parts = estimates(once.shares[0], often.shares), estimates(once.recovered[0], often.recovered)
     types: dict[RunType, None] = {run.run_type: None for run in runs if run.run_type not in ALONE}
+    at: dict[RunType, _AtShares] = {one: _AtShares.of(_columns(runs, one), once, often) for one in types}
+    best = _best(at)
     return GapRecovery(
         problems=len(whole.problems),
         gap=gap,
@@ -62,7 +65,8 @@ def recovered(runs: Sequence[OutcomesOfRun], resamples: int, seed: int) -> GapRe
             for place, run in enumerate(runs)
             if run.run_type not in ALONE
         ),
-        curves=tuple(_curve(run_type, _columns(runs, run_type), once, often) for run_type in types),
+        curves=tuple(_curve(run_type, _columns(runs, run_type), once, often, at, best) for run_type in types),
+        best=best,
     )
 
 
@@ -110,12 +114,54 @@ def _columns(runs: Sequence[OutcomesOfRun], run_type: RunType) -> list[int]:
     return [place for place, run in enumerate(runs) if run.run_type in (*ALONE, run_type)]
 
 
-def _curve(run_type: RunType, columns: Sequence[int], once: _Places, often: _Places) -> CurveRecovery:
-    """Return CPT and APGR of the line from the draft alone through the runs of a type to the target alone."""
+class _AtShares(msgspec.Struct, frozen=True):
+    """PGR of a run type at each share of ``SHARES``: ``once`` (shares,), and in the resamples (resamples, shares)."""
+
+    once: Floats
+    often: Floats
+
+    @classmethod
+    def of(cls, columns: Sequence[int], once: _Places, often: _Places) -> "_AtShares":
+        pairs = zip(often.shares[:, columns], often.recovered[:, columns], strict=True)
+        found = np.interp(SHARES, *line(once.shares[0, columns], once.recovered[0, columns]))
+        return cls(found, np.array([np.interp(SHARES, *line(*pair)) for pair in pairs]))
+
+
+def _best(at: Mapping[RunType, _AtShares]) -> tuple[RunType, ...]:
+    """Return the run type with the highest PGR at each share; none if all of them have the target write every step."""
+    realizable: dict[RunType, _AtShares] = {one: found for one, found in at.items() if one not in WITHOUT_ESCALATION}
+    if not realizable:
+        return ()
+    return tuple(max(realizable, key=lambda one: realizable[one].once[place]) for place in range(len(SHARES)))
+
+
+def _curve(
+    run_type: RunType,
+    columns: Sequence[int],
+    once: _Places,
+    often: _Places,
+    at: Mapping[RunType, _AtShares],
+    best: Sequence[RunType],
+) -> CurveRecovery:
+    """Return the figures of the line from the draft alone through the runs of a type to the target alone."""
     found = _figures(once.shares[0, columns], once.recovered[0, columns])
     pairs = zip(often.shares[:, columns], often.recovered[:, columns], strict=True)
     *thresholds, average = estimates(found, np.array([_figures(*pair) for pair in pairs]))
-    return CurveRecovery(run_type, tuple(thresholds), average)
+    own = at[run_type]
+    behind = [
+        estimate(
+            float(own.once[place] - at[one].once[place]),
+            own.often[:, place] - at[one].often[:, place],
+        )
+        for place, one in enumerate(best)
+    ]
+    return CurveRecovery(
+        run_type,
+        tuple(thresholds),
+        average,
+        tuple(estimates(own.once, own.often)) if best else (),
+        tuple(behind),
+    )
 
 
 def _figures(shares: Floats, parts: Floats) -> Floats:

@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncGenerator
 
+from arbiter.backends.judge_prompts import LEVELS
 from arbiter.backends.opening import open_scorer
+from arbiter.backends.served.judge import ServedJudge
 from arbiter.config.config import Config
 from arbiter.config.model_tables import DraftHeadTable, RouterTable
 from arbiter.protocols.ports import Scorer, ScoreRequest
@@ -23,12 +25,21 @@ async def scorer_checks(name: ScoreKind, table: RouterTable, config: Config) -> 
         yield await place(name, table)
     targets, draft = max(1, len(config.models.targets)), config.models.draft
     async with open_scorer(name, table, config.cpu_threads, targets, draft) as scorer:
+        if isinstance(scorer, ServedJudge) and table.prompt == LEVELS:
+            yield _levels(scorer.without_levels)
         if (note := context_note(config, name, scorer)) is not None:
             yield Check("limits", note, "warning")
         right, wrong = [await _score(scorer, name, step, config) for step in (_RIGHT, _WRONG)]
     yield _range(name, right, wrong)
     if not isinstance(table, DraftHeadTable) and (checked := await clock(table)):
         yield checked
+
+
+def _levels(reason: str | None) -> Check:
+    """Report how the judge rates: ``reason`` says why it writes a token."""
+    if reason is None:
+        return Check("levels", "returns the probability of each level, and writes nothing")
+    return Check("levels", f"writes one token a rating: {reason}")
 
 
 def _range(name: ScoreKind, right: float, wrong: float) -> Check:

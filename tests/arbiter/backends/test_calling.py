@@ -8,12 +8,13 @@ import pytest
 from tokenizers import Tokenizer, models
 
 from arbiter.actors.ring_setup import Models
+from arbiter.backends.bounded_steps import with_boundary
 from arbiter.backends.call_formats.forms import FORMS
 from arbiter.backends.calling import CallingGenerator, hidden_marks, unwrapped
 from arbiter.backends.fences import open_fence
 from arbiter.backends.scripted import ScriptedGenerator
+from arbiter.backends.step_boundaries import OutsideBlocks
 from arbiter.backends.token_texts import FastTokenTexts
-from arbiter.backends.whole_blocks import in_whole_blocks
 from arbiter.config.model_tables import CallFormName
 from arbiter.protocols.answer_tokens import WrittenToken
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle
@@ -215,7 +216,7 @@ def test_the_text_of_a_step_is_passed_on_where_neither_tools_nor_a_schema_restri
 
 def test_blocks_of_code_and_calls_are_whole_together() -> None:
     model, calling = in_parts(f"```\na\n\nb\n```\n{CALL}")
-    wrapped = in_whole_blocks(Models(ModelHandle(calling)), open_fence)
+    wrapped = with_boundary(Models(ModelHandle(calling)), OutsideBlocks(open_fence))
     assert wrapped.draft is not None
     answer = anyio.run(wrapped.draft.port.generate, a_request())
     assert (answer.text, len(answer.calls), model.calls) == ("```\na\n\nb\n```", 1, 2)

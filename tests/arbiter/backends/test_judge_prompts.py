@@ -26,7 +26,7 @@ def test_without_a_step_before_it_the_candidate_stands_alone() -> None:
 
 @pytest.mark.parametrize("prompt", ["", "{question} {step}", "{question} {steps} {step} {step}"])
 def test_a_prompt_holds_each_placeholder_exactly_once(prompt: str) -> None:
-    with pytest.raises(ConfigError, match=r"there are judge, chat\).*exactly once each"):
+    with pytest.raises(ConfigError, match=r"there are judge, chat, levels\).*exactly once each"):
         judge_prompt(prompt, "nowhere")
 
 

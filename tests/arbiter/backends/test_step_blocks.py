@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
+from arbiter.backends.bounded_steps import BoundedSteps
 from arbiter.backends.calling import CallingGenerator
 from arbiter.backends.fences import open_fence
 from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.backends.step_blocks import scored_together, written_in_turn
-from arbiter.backends.whole_blocks import WholeBlocks
+from arbiter.backends.step_boundaries import OutsideBlocks
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ScoreRequest
 from arbiter.protocols.records import Step, StopReason, Transcript, Usage
@@ -66,7 +67,7 @@ def test_the_scores_of_a_block_come_in_order_and_an_error_is_raised_alone(in_vir
     [
         (ScriptedGenerator(lambda _: "a step", writes_blocks=True), True),
         (ScriptedGenerator(lambda _: "a step"), False),
-        (WholeBlocks(ScriptedGenerator(lambda _: "a step", writes_blocks=True), open_fence), False),
+        (BoundedSteps(ScriptedGenerator(lambda _: "a step", writes_blocks=True), OutsideBlocks(open_fence)), False),
     ],
     ids=["a model that can", "a model that cannot", "steps of whole blocks of code"],
 )

@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.actors.ring_setup import Models
+from arbiter.backends.bounded_steps import BoundedSteps, with_boundary
 from arbiter.backends.calling import CallingGenerator
 from arbiter.backends.fences import open_fence
 from arbiter.backends.full_context import full_context
 from arbiter.backends.prompts import PromptTemplate
 from arbiter.backends.scripted import ScriptedGenerator
-from arbiter.backends.whole_blocks import WholeBlocks, in_whole_blocks
+from arbiter.backends.step_boundaries import OutsideBlocks
 from arbiter.protocols.answer_tokens import WrittenToken
 from arbiter.protocols.model_traits import CountsPrompts, KeepsKeysAndValues, KnowsContext, KVMemory
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, Proposal
@@ -22,6 +23,8 @@ from arbiter.protocols.records import PrefixMatch, Step, Transcript, Usage
 
 BLOCK = "```python\na = 1\n\nb = 2\n\nc = 3\n```"
 ANSWER = f"Here it is.\n\n{BLOCK}\n\nIt runs."
+
+FENCES = OutsideBlocks(open_fence)
 
 PIECES = st.sampled_from(
     ["\n", "\n\n", "\n\n\n", "```", "```python", "````", "~~~", "   ```", "- ```", "a", "b = 2", " ", "`", "."]
@@ -66,13 +69,13 @@ class Writer:
 
 
 def written(model: object, request: GenerationRequest) -> Generation:
-    assert isinstance(model, WholeBlocks)
+    assert isinstance(model, BoundedSteps)
     return asyncio.run(model.generate(request))
 
 
 def steps_of(answer: str, separator: str, max_tokens: int = 1000) -> list[Generation]:
     """All steps of an answer, until one ends it."""
-    model, transcript, steps = WholeBlocks(Writer(answer), open_fence), Transcript("q"), list[Generation]()
+    model, transcript, steps = BoundedSteps(Writer(answer), FENCES), Transcript("q"), list[Generation]()
     while not steps or steps[-1].stop_reason == "separator":
         request = a_request(transcript=transcript, separator=separator, step=len(steps), max_tokens=max_tokens)
         steps.append(written(model, request))
@@ -109,14 +112,14 @@ def test_text_without_a_block_is_cut_as_without_whole_blocks(answer: str, separa
     plain = answer.replace("`", "'").replace("~", "-")
     model = Writer(plain)
     request = a_request(separator=separator)
-    assert written(WholeBlocks(model, open_fence), request) == asyncio.run(Writer(plain).generate(request))
+    assert written(BoundedSteps(model, FENCES), request) == asyncio.run(Writer(plain).generate(request))
     assert model.requests == [request]
 
 
 def test_a_prompt_of_a_further_request_is_the_context_the_text_so_far_and_the_separator() -> None:
     model, template = Writer(ANSWER), PromptTemplate("{question}\n")
     first = Transcript("q", (Step("Here it is.", "target"),))
-    made = written(WholeBlocks(model, open_fence), a_request(transcript=first))
+    made = written(BoundedSteps(model, FENCES), a_request(transcript=first))
     assert made.text == BLOCK
     assert [template.render(request.transcript, "\n\n") for request in model.requests] == [
         "q\nHere it is.\n\n",
@@ -128,7 +131,7 @@ def test_a_prompt_of_a_further_request_is_the_context_the_text_so_far_and_the_se
 def test_a_prompt_with_authors_names_the_author_of_a_block_once() -> None:
     model, template = Writer(ANSWER), PromptTemplate("{question}\n", annotate=True)
     first = Transcript("q", (Step("Here it is.", "target"),))
-    written(WholeBlocks(model, open_fence), a_request(transcript=first))
+    written(BoundedSteps(model, FENCES), a_request(transcript=first))
     assert template.render(model.requests[-1].transcript, "\n\n") == (
         "q\nModel 1: Here it is.\n\nModel 0: ```python\na = 1\n\nb = 2\n\n"
     )
@@ -136,7 +139,7 @@ def test_a_prompt_with_authors_names_the_author_of_a_block_once() -> None:
 
 def test_the_usage_of_a_step_has_its_prompt_once_and_its_cost_has_what_was_read_again() -> None:
     model = Writer(BLOCK)
-    made = written(WholeBlocks(model, open_fence), a_request())
+    made = written(BoundedSteps(model, FENCES), a_request())
     prompts = [0, len("```python\na = 1\n\n"), len("```python\na = 1\n\nb = 2\n\n")]
     assert made.usage == Usage(prompts[0], len(BLOCK) + 1, 2)
     assert made.usage + made.overhead == Usage(sum(prompts), len(BLOCK) + 1, 6)
@@ -144,7 +147,7 @@ def test_the_usage_of_a_step_has_its_prompt_once_and_its_cost_has_what_was_read_
 
 def test_the_requests_of_a_step_share_its_tokens_and_have_seeds_of_their_own() -> None:
     model = Writer(BLOCK)
-    written(WholeBlocks(model, open_fence), a_request(max_tokens=100))
+    written(BoundedSteps(model, FENCES), a_request(max_tokens=100))
     assert [request.max_tokens for request in model.requests] == [100, 83, 76]
     assert model.requests[0].seed == 7
     assert len({request.seed for request in model.requests}) == 3
@@ -153,7 +156,7 @@ def test_the_requests_of_a_step_share_its_tokens_and_have_seeds_of_their_own() -
 
 def test_a_model_that_counts_no_tokens_is_not_asked_for_ever() -> None:
     model = ScriptedGenerator(lambda request: "```" if not request.transcript.steps else "")
-    made = written(WholeBlocks(model, open_fence), a_request(max_tokens=5))
+    made = written(BoundedSteps(model, FENCES), a_request(max_tokens=5))
     assert (made.stop_reason, model.calls) == ("limit", 5)
 
 
@@ -161,7 +164,7 @@ def test_a_step_whose_block_fills_the_context_ends_by_its_limit() -> None:
     def write(request: GenerationRequest) -> Generation:
         return Generation("```", "separator", Usage(1, 1)) if not request.transcript.steps else full_context(request)
 
-    made = written(WholeBlocks(ScriptedGenerator(write), open_fence), a_request(confidence="mean"))
+    made = written(BoundedSteps(ScriptedGenerator(write), FENCES), a_request(confidence="mean"))
     assert (made.text, made.stop_reason, made.usage) == ("```\n\n", "limit", Usage(1, 1))
 
 
@@ -173,8 +176,8 @@ def test_a_proposal_changes_no_step_and_each_request_gets_the_part_that_belongs_
     proposal = msgspec.structs.replace(proposal, stop_reason=ending)
     request = a_request(separator=separator, max_tokens=max_tokens)
     model = Writer(answer)
-    plain = written(WholeBlocks(Writer(answer), open_fence), request)
-    made = written(WholeBlocks(model, open_fence), msgspec.structs.replace(request, proposal=proposal))
+    plain = written(BoundedSteps(Writer(answer), FENCES), request)
+    made = written(BoundedSteps(model, FENCES), msgspec.structs.replace(request, proposal=proposal))
     assert msgspec.structs.replace(made, prefix_match=None) == plain
     shown, so_far = [one.proposal for one in model.requests], ""
     for one in (one for one in shown if one is not None):
@@ -188,7 +191,7 @@ def test_a_proposal_changes_no_step_and_each_request_gets_the_part_that_belongs_
 def test_a_whole_proposed_block_is_kept_whole() -> None:
     model = Writer(ANSWER)
     first = Transcript("q", (Step("Here it is.", "draft"),))
-    made = written(WholeBlocks(model, open_fence), a_request(transcript=first, proposal=Proposal(BLOCK, "separator")))
+    made = written(BoundedSteps(model, FENCES), a_request(transcript=first, proposal=Proposal(BLOCK, "separator")))
     size = len(BLOCK) + 2
     assert made.prefix_match == PrefixMatch(size, size)
     assert made.usage.completion_tokens == size
@@ -201,7 +204,7 @@ def test_a_whole_proposed_block_is_kept_whole() -> None:
 
 def test_after_a_part_that_was_not_kept_nothing_is_proposed() -> None:
     model = Writer(BLOCK)
-    made = written(WholeBlocks(model, open_fence), a_request(proposal=Proposal(BLOCK.replace("a = 1", "a = 2"), "end")))
+    made = written(BoundedSteps(model, FENCES), a_request(proposal=Proposal(BLOCK.replace("a = 1", "a = 2"), "end")))
     assert [request.proposal is None for request in model.requests] == [False, True, True]
     assert made.prefix_match == PrefixMatch(17, len("```python\na = "))
 
@@ -223,7 +226,7 @@ def test_the_confidence_in_a_step_is_that_over_its_tokens_or_at_its_first(
         text = ["```\nx", "x", "```"][part]
         return Generation(text, "separator", Usage(1, part + 1), confidence=sure[part])
 
-    made = written(WholeBlocks(ScriptedGenerator(write), open_fence), a_request(confidence=metric))
+    made = written(BoundedSteps(ScriptedGenerator(write), FENCES), a_request(confidence=metric))
     assert made.text == "```\nx\n\nx\n\n```"
     assert made.confidence == (None if confidence is None else pytest.approx(confidence))
 
@@ -238,7 +241,7 @@ def test_parts_without_tokens_count_nothing_unless_all_are_without() -> None:
         return answer
 
     for tokens in (0, 3):
-        made = written(WholeBlocks(ScriptedGenerator(write(tokens)), open_fence), a_request(confidence="mean"))
+        made = written(BoundedSteps(ScriptedGenerator(write(tokens)), FENCES), a_request(confidence="mean"))
         assert made.confidence == pytest.approx(0.25)
 
 
@@ -248,7 +251,7 @@ def test_seconds_and_freshness_are_those_of_all_requests() -> None:
             return Generation("```", "end", Usage(), seconds=2.0, fresh=True)
         return Generation("```", "separator", Usage(), seconds=1.0, fresh=request.seed == 1)
 
-    made = [written(WholeBlocks(ScriptedGenerator(write), open_fence), a_request(seed=seed)) for seed in (0, 1)]
+    made = [written(BoundedSteps(ScriptedGenerator(write), FENCES), a_request(seed=seed)) for seed in (0, 1)]
     assert [(one.seconds, one.fresh) for one in made] == [(3.0, False), (3.0, True)]
 
 
@@ -263,7 +266,7 @@ class Knowing(Writer):
 
 
 def test_what_a_model_knows_is_known_of_it_with_whole_blocks() -> None:
-    knowing, plain = WholeBlocks(Knowing(""), open_fence), WholeBlocks(Writer(""), open_fence)
+    knowing, plain = BoundedSteps(Knowing(""), FENCES), BoundedSteps(Writer(""), FENCES)
     for model in (knowing, plain):
         assert isinstance(model, KnowsContext)
         assert isinstance(model, CountsPrompts)
@@ -275,18 +278,18 @@ def test_what_a_model_knows_is_known_of_it_with_whole_blocks() -> None:
 
 def test_the_models_that_write_are_wrapped_and_a_handle_of_two_names_stays_one() -> None:
     handle = ModelHandle(Writer(""), in_flight=3)
-    models = in_whole_blocks(Models(target=handle, targets={"small": handle}), open_fence)
+    models = with_boundary(Models(target=handle, targets={"small": handle}), FENCES)
     assert models.draft is None
     assert models.target is models.targets["small"]
     assert models.target is not None
-    assert isinstance(models.target.port, WholeBlocks)
+    assert isinstance(models.target.port, BoundedSteps)
     assert models.target.in_flight == 3
 
 
 def test_a_model_that_cannot_be_offered_tools_still_says_so() -> None:
     refusing = CallingGenerator(Writer(""), None, "set prompt")
-    assert WholeBlocks(refusing, open_fence).without_tools == "set prompt"
-    assert WholeBlocks(Writer(""), open_fence).without_tools is None
+    assert BoundedSteps(refusing, FENCES).without_tools == "set prompt"
+    assert BoundedSteps(Writer(""), FENCES).without_tools is None
 
 
 class SpeakingWriter(Writer):
@@ -308,7 +311,7 @@ def test_what_is_said_of_a_step_of_whole_blocks_is_a_beginning_of_it(
     answer: str, separator: str, lengths: list[int]
 ) -> None:
     said: list[str] = []
-    model, request = WholeBlocks(SpeakingWriter(answer, lengths), open_fence), a_request(separator=separator)
+    model, request = BoundedSteps(SpeakingWriter(answer, lengths), FENCES), a_request(separator=separator)
     step = asyncio.run(model.stream(request, said.append))
     assert step == written(model, request)
     assert all(step.text.startswith(text) for text in said)
@@ -323,7 +326,7 @@ def test_the_tokens_of_a_step_are_those_of_all_its_parts(most: int) -> None:
             ended = request.separator if made.stop_reason == "separator" else ""
             return msgspec.structs.replace(made, tokens=tuple(WrittenToken(one, -0.5) for one in made.text + ended))
 
-    step = written(WholeBlocks(Tokens(), open_fence), a_request(top_logprobs=0, max_tokens=most))
+    step = written(BoundedSteps(Tokens(), FENCES), a_request(top_logprobs=0, max_tokens=most))
     ended = "\n\n" if step.stop_reason == "separator" else ""
     assert step.tokens is not None
     assert "".join(token.text for token in step.tokens) == step.text + ended
@@ -331,4 +334,4 @@ def test_the_tokens_of_a_step_are_those_of_all_its_parts(most: int) -> None:
 
 
 def test_a_step_of_which_a_part_has_no_tokens_has_none() -> None:
-    assert written(WholeBlocks(Writer(f"{BLOCK}\n\nIt runs."), open_fence), a_request()).tokens is None
+    assert written(BoundedSteps(Writer(f"{BLOCK}\n\nIt runs."), FENCES), a_request()).tokens is None

@@ -481,3 +481,24 @@ def test_the_table_of_the_sandbox_has_the_limits_of_a_sandbox_and_their_defaults
     limits = SandboxLimits()
     assert msgspec.convert(SandboxTable(), SandboxLimits, from_attributes=True) == limits
     assert set(limits.__struct_fields__) <= set(SandboxTable.__struct_fields__)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"run_type": "paced"}, "step_offsets: the run type 'paced' has a threshold that follows the position"),
+        ({"run_type": "glimpse"}, "step_offsets: the run type 'glimpse' decides before the draft"),
+        ({"run_type": "router", "budget": 0.2}, "step_offsets gives each step its own"),
+    ],
+)
+def test_offsets_of_steps_that_cannot_be_are_refused(
+    a_config: Callable[..., Config], keys: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        a_config(step_offsets=[0.1], **keys)
+
+
+@pytest.mark.parametrize("run_type", ["router", "rsd", "confidence", "judge"])
+def test_the_offsets_of_steps_are_those_of_the_policy(a_config: Callable[..., Config], run_type: str) -> None:
+    policy: Any = a_config(run_type=run_type, step_offsets=[0.1, -0.2]).policy()
+    assert policy.offsets == (0.1, -0.2)

@@ -13,10 +13,15 @@ from arbiter.backends.scripted import ScriptedGenerator, ScriptedScorer
 from arbiter.config.config import Config, parse
 from arbiter.data import Problem
 from arbiter.distributed.ledger_service import LedgerPlan, LedgerService
+from arbiter.distributed.segment_keeper import Appended
+from arbiter.distributed.segment_store import SharedFolder
+from arbiter.distributed.segment_stream import StreamedSegments
 from arbiter.distributed.segment_worker import Claimed, Renewed, SegmentWorker, SessionPlace
 from arbiter.distributed.shared_limits import LoadReport, ServerLimit
+from arbiter.log.history import Key
 from arbiter.log.reader import LogFile
 from arbiter.log.run import Run
+from arbiter.log.segmented_log import Chain
 from arbiter.log.segments import LEDGER, segments_of
 from arbiter.protocols.events import CallCancelled, Outcome
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, ScoreRequest
@@ -94,6 +99,22 @@ class _Line:
         await self._wait()
         return await self._ledger().renew(worker, tokens, loads)
 
+    async def create_segment(self, worker: str) -> str:
+        await self._wait()
+        return await self._ledger().create_segment(worker)
+
+    async def append(self, worker: str, name: str, start: int, batch: bytes) -> Appended:
+        await self._wait()
+        return await self._ledger().append(worker, name, start, batch)
+
+    async def end_segment(self, worker: str) -> None:
+        await self._wait()
+        await self._ledger().end_segment(worker)
+
+    async def chains(self, names: Iterable[str]) -> dict[Key, Chain]:
+        await self._wait()
+        return await self._ledger().chains(names)
+
     async def _wait(self) -> None:
         if self.cut:
             await self._mended.wait()
@@ -118,8 +139,10 @@ class ScriptedCluster:
         workers: int = 3,
         limit: int | None = None,
         watch: Asked = lambda _: None,
+        streams: bool = False,
     ) -> None:
         self.watch = watch
+        self._streams = streams
         self._accidents = dict(accidents)
         self._workers = workers
         self._limit = limit
@@ -160,7 +183,9 @@ class ScriptedCluster:
         """Run a worker, again and again, until the session has nothing left."""
         while True:
             line = self._lines[name] = _Line(lambda: self._ledger)
-            worker = SegmentWorker(name, session.config, self._plan.place, line, places=2)
+            shared = SharedFolder(session.log, session.session, session.config.log.sync)
+            segments = StreamedSegments(line) if self._streams else shared
+            worker = SegmentWorker(name, session.config, self._plan.place, line, segments, places=2)
             with anyio.CancelScope() as scope:
                 self._scopes[name] = scope
                 async with anyio.create_task_group() as tasks:

@@ -15,6 +15,17 @@ def tokens(grants: list[Grant]) -> list[int]:
     return [grant.token for grant in grants]
 
 
+def test_a_task_belongs_to_the_worker_that_has_it_or_finished_it() -> None:
+    ledger = Ledger(2, lease=10.0)
+    (first,) = ledger.claim("w0", 1, (), 0.0)
+    assert [ledger.owner(0), ledger.owner(1)] == ["w0", None]
+    ledger.release("w0")
+    assert ledger.owner(0) is None
+    (again,) = ledger.claim("w1", 1, (), 1.0)
+    assert (again.task, ledger.finish(first.token), ledger.finish(again.token)) == (0, False, True)
+    assert ledger.owner(0) == "w1"
+
+
 def test_tasks_are_handed_out_in_their_order_as_places_become_free() -> None:
     ledger = Ledger(5, LEASE)
     first, second = ledger.claim("a", 2, (), 0.0), ledger.claim("b", 2, (), 0.0)

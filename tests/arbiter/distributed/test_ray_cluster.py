@@ -1,28 +1,30 @@
 """Runs on a real Ray cluster of two nodes on this machine: processes are killed and stopped while it runs."""
 
 import os
-import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
 from arbiter.config.config import Config, load_config
+from arbiter.distributed.ray_actors import Hello, RayWorker
 from arbiter.distributed.ray_solver import RayPlace, RaySolver
 from arbiter.log.run import Run
 from arbiter.log.segments import segments_of
 from arbiter.protocols.errors import ConfigError
 from arbiter.runs.bench import bench
-from arbiter.runs.results import Result, Summary
+from arbiter.runs.results import Summary
 from benchmarks.silent_watcher import SilentWatcher
+from tests.arbiter.distributed.accidents import Accidents
+from tests.arbiter.distributed.local_cluster import two_nodes
 from tests.arbiter.distributed.scripted_cluster import logged, stored
 
 ray: Any = pytest.importorskip("ray")
-utils: Any = pytest.importorskip("ray.cluster_utils")
 
 pytestmark = [pytest.mark.ray, pytest.mark.nightly, pytest.mark.filterwarnings("ignore")]
 
@@ -30,37 +32,17 @@ PROBLEMS = 24
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """The address of a cluster with two nodes."""
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # else Ray waits for the machine's own address
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
-    cluster = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
-    cluster.add_node(num_cpus=2)
+def cluster() -> Iterator[Any]:
+    cluster = two_nodes()
     ray.init(address=cluster.address, namespace="arbiter", log_to_driver=False)
-    yield cluster.address
+    yield cluster
     ray.shutdown()
     cluster.shutdown()
 
 
-class Accidents(SilentWatcher):
-    """Calls each of ``at`` when so many problems have ended. Knows the newest process of each worker."""
-
-    def __init__(self, at: dict[int, Callable[["Accidents"], object]]) -> None:
-        self._at = at
-        self.solutions = 0
-        self.processes: dict[str, int] = {}
-        self.lines: list[str] = []
-
-    def notice(self, text: str) -> None:
-        self.lines.append(text)
-        if found := re.search(r"the worker (\w+) is on .* \(process (\d+)\)", text):
-            self.processes[found[1]] = int(found[2])
-
-    def solved(self, result: Result) -> None:
-        self.solutions += 1
-        accident = self._at.get(self.solutions)
-        if accident is not None:
-            accident(self)
+@pytest.fixture
+def address(cluster: Any) -> str:
+    return cluster.address
 
 
 def a_config() -> Config:
@@ -116,6 +98,44 @@ def test_a_run_survives_a_killed_worker_a_stopped_worker_and_a_killed_ledger(
     assert any("the worker w0 died" in line for line in watcher.lines)
     names = [segment.name for segment in segments_of(tmp_path / "events.jsonl")]
     assert {"0000-w0-1.jsonl", "0000-ledger-1.jsonl"} <= {*names}
+
+
+def children(process: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def test_a_run_survives_a_machine_that_is_killed_whole(cluster: Any, alone: dict[str, object], tmp_path: Path) -> None:
+    """A third node goes down with all its processes at once, as if its power failed."""
+    machine, killed = cluster.add_node(num_cpus=2), list[int]()
+
+    def kill(accidents: Accidents) -> None:
+        [raylet] = machine.all_processes["raylet"]
+        killed.extend([raylet.process.pid, *children(raylet.process.pid)])
+        assert {*killed} & {*accidents.processes.values()}, "no worker was on this machine"
+        for process in killed:
+            os.kill(process, signal.SIGKILL)
+
+    watcher = Accidents({3: kill})
+    summary = run(tmp_path, watcher, workers(cluster.address))
+    cluster.remove_node(machine, allow_graceful=False)
+    assert killed
+    assert (summary.problems, summary.failed) == (PROBLEMS, 0)
+    assert stored(tmp_path) == logged(tmp_path) == alone
+    assert any("died, and is started again" in line for line in watcher.lines)
+
+
+def test_a_worker_says_its_versions_and_whether_it_sees_the_log_of_the_run(address: str, tmp_path: Path) -> None:
+    run(tmp_path, SilentWatcher(), workers(address))
+    log, name = tmp_path / "events.jsonl", next(Run.open(tmp_path).events()).run
+    worker = RayWorker("w0", msgspec.json.encode(a_config()), None, 1)
+
+    def hello(path: Path, run_name: str) -> Hello:
+        return msgspec.json.decode(anyio.run(worker.hello, str(path), run_name), type=Hello)
+
+    assert hello(log, name).sees_log
+    assert hello(log, name).versions["Ray"] == ray.__version__
+    assert not hello(log, "another run").sees_log
+    assert not hello(tmp_path / "elsewhere" / "events.jsonl", name).sees_log
 
 
 def test_what_cannot_run_on_workers_is_refused_before_anything_starts(address: str) -> None:

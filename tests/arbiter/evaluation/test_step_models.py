@@ -71,3 +71,17 @@ def test_the_command_writes_a_configuration_with_the_learned_table(
     assert isinstance(policy, BeliefConfidence)
     assert policy.model == learned_model(collected(a_row), "confidence", 2)
     assert fit_command("pocket", out, data=rows, bins=1) == 2
+
+
+def test_steps_after_wrong_ones_say_nothing_about_how_often_steps_are_right(a_row: Rows) -> None:
+    first = [a_row(f"p{n}", float(n % 2), 0.5, confidence=0.9, step=0, kept="draft") for n in range(80)]
+    later = [a_row(f"p{n}", 0.5 * (n % 2), 0.0, confidence=0.5, step=1) for n in range(80)]
+    model = learned_model([*first, *later], "confidence", 2)
+    assert (model.draft_right, model.target_right) == (0.5, 0.333333)  # 80 first steps, and 40 after right ones
+
+
+def test_how_often_the_target_is_right_is_learned_for_each_bin(a_row: Rows) -> None:
+    sure = [a_row(f"s{n}", 1.0, 0.2, confidence=0.9) for n in range(50)]
+    model = learned_model([*sure, *(a_row(f"u{n}", 0.0, 0.8, confidence=0.1) for n in range(50))], "confidence", 2)
+    assert model.target_right == 0.5
+    assert model.target_by_bin == pytest.approx((0.8, 0.2), abs=0.01)

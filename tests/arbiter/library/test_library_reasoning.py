@@ -7,7 +7,8 @@ import pytest
 
 from arbiter import Arbiter, ConfigError
 from arbiter.actors.ring_setup import Models
-from arbiter.backends.whole_blocks import WholeBlocks
+from arbiter.backends.bounded_steps import BoundedSteps
+from arbiter.backends.step_boundaries import OutsideBlocks
 from arbiter.config.config import parse
 from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle
 from arbiter.protocols.records import Usage
@@ -74,7 +75,7 @@ def test_a_model_that_says_nothing_about_thoughts_gets_the_effort_and_has_no_tho
 
 
 def test_the_efforts_and_thoughts_of_a_model_are_known_through_what_wraps_it() -> None:
-    wrapped, plain = WholeBlocks(Opened(), lambda _: False), WholeBlocks(Plain(), lambda _: False)
+    wrapped, plain = (BoundedSteps(one, OutsideBlocks(lambda _: False)) for one in (Opened(), Plain()))
     assert (wrapped.opens_thought, wrapped.thinks, wrapped.efforts) == (True, False, Opened.efforts)
     assert (plain.opens_thought, plain.thinks, plain.efforts) == (False, False, None)
 

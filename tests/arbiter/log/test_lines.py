@@ -13,7 +13,7 @@ from arbiter.actors.policies import GenerateRows, LearnedRouter, Oracle, RandomE
 from arbiter.actors.ring import open_ring, solve_all
 from arbiter.actors.ring_setup import Models
 from arbiter.log.checksums import Checksums
-from arbiter.log.lines import Line, compact, expand
+from arbiter.log.lines import Happened, Line, compact, expand
 from arbiter.log.reader import LOG, LogFile
 from arbiter.log.recorder import CARRY_SECONDS
 from arbiter.log.run import Run
@@ -54,9 +54,9 @@ def lines(events: Iterable[Event], carried: Callable[[], bool]) -> list[Line]:
         happened = waiting.setdefault((event.problem, event.sample), [])
         happened.append((derived(event), round(event.mono * 1_000_000)))
         if not carried():
-            found.append(compact("r", len(found), event.wall, happened))
+            found.append(compact(Happened("r", len(found), event.wall, happened)))
             del waiting[event.problem, event.sample]
-    return found + [compact("r", 0, 1.0, happened) for happened in waiting.values()]
+    return found + [compact(Happened("r", 0, 1.0, happened)) for happened in waiting.values()]
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: type(policy).__name__)
@@ -96,7 +96,7 @@ def test_an_event_of_the_usual_path_has_only_what_is_its_own() -> None:
         (Entry("p/1/draft_step/draft/0", "drafter", CallStarted("draft"), "p/1/draft_step", "p", 0, 1, None, True), 7),
         (Entry("p/1/step_drafted", "drafter", StepDraftedEvent(), "p/1/draft_step", "p", 0, 1, "router", True), 9),
     ]
-    assert msgspec.json.decode(msgspec.json.encode(compact("r", 4, 1.5, happened))) == {
+    assert msgspec.json.decode(msgspec.json.encode(compact(Happened("r", 4, 1.5, happened)))) == {
         "v": 2,
         "seq": 4,
         "mono": 9e-6,
@@ -113,7 +113,7 @@ def test_an_event_of_the_usual_path_has_only_what_is_its_own() -> None:
 
 
 def test_an_event_without_a_derived_id_has_all_its_fields() -> None:
-    [event] = expand(compact("r", 0, 1.0, [(Entry("any", "run", Graded(right=True), None, "p"), 3)]))
+    [event] = expand(compact(Happened("r", 0, 1.0, [(Entry("any", "run", Graded(right=True), None, "p"), 3)])))
     assert (event.id, event.actor, event.to, event.cause, event.mono) == ("any", "run", None, None, 3e-6)
 
 

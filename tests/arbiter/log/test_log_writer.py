@@ -15,18 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.log.checksums import Checksums
-from arbiter.log.lines import Line, expand
+from arbiter.log.lines import Happened, compact, expand
 from arbiter.log.writer import open_writer
 from arbiter.protocols.errors import RunError
-from arbiter.protocols.events import SCHEMA, Event, RunEnded, StepFailedEvent
+from arbiter.protocols.events import Entry, Event, RunEnded, StepFailedEvent
 from tests.hypothesis_profiles import examples
 
 HOUR = 3600.0
 
 
-def a_line(seq: int, text: str = "") -> Line:
+def a_line(seq: int, text: str = "") -> Happened:
     payload = StepFailedEvent("drafter", "draft_step", text) if text else RunEnded()
-    return Line(v=SCHEMA, run="r", seq=seq, mono=0.0, wall=0.0, id=str(seq), actor="a", payload=payload)
+    return Happened("r", seq, 0.0, [(Entry(str(seq), "a", payload), 0)])
 
 
 def read(path: Path) -> list[Event]:
@@ -78,7 +78,7 @@ def test_all_is_written_in_the_order_in_which_it_was_handed_over(
     show: bool,
 ) -> None:  # fmt: skip
     path = tmp_path_factory.mktemp("log") / "log"
-    handed: list[Line] = []
+    handed: list[Happened] = []
     shown: list[Event] = []
 
     async def main() -> None:
@@ -98,7 +98,7 @@ def test_all_is_written_in_the_order_in_which_it_was_handed_over(
 
     anyio.run(main, backend=backend)
     assert len(handed) == senders * each
-    assert read(path) == [event for line in handed for event in expand(line)]
+    assert read(path) == [event for line in handed for event in expand(compact(line))]
     assert shown == (read(path) if show else [])
 
 

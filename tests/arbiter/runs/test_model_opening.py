@@ -15,7 +15,7 @@ from arbiter.data.known_sets import has_whole_blocks
 from arbiter.log.identity import identity
 from arbiter.log.reader import LOG
 from arbiter.log.run import Run
-from arbiter.protocols.errors import RunError
+from arbiter.protocols.errors import ConfigError, RunError
 from arbiter.protocols.events import CallGenerated
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, Proposal
 from arbiter.protocols.records import Usage
@@ -160,3 +160,61 @@ def test_the_end_of_a_thought_ends_the_blocks_in_it(a_config: Configs, tmp_path:
     models = Models(draft=ModelHandle(ScriptedGenerator(write)))
     run(a_config(run_type="draft", whole_blocks=True), models, tmp_path)
     assert texts(tmp_path) == [parts, parts]
+
+
+@pytest.mark.parametrize(
+    ("boundary", "recorded"),
+    [
+        ({}, {}),
+        ({"kind": "separator", "tokens": 9}, {}),
+        ({"kind": "sentence"}, {"boundary.kind": "sentence"}),
+        ({"kind": "tokens", "tokens": 9}, {"boundary.kind": "tokens", "boundary.tokens": 9}),
+        ({"kind": "pattern", "pattern": "a"}, {"boundary.kind": "pattern", "boundary.pattern": "a"}),
+        ({"kind": "mark", "marks": ["so"]}, {"boundary.kind": "mark", "boundary.marks": ("so",)}),
+    ],
+)
+def test_the_keys_of_a_boundary_that_are_used_are_part_of_the_identity(
+    a_config: Configs, boundary: dict[str, object], recorded: dict[str, object]
+) -> None:
+    config, models = a_config(boundary=boundary), writing()
+    found = identity(config, ())
+    assert {key: value for key, value in found.items() if key.startswith("boundary")} == recorded
+    assert (with_step_ends(models, config) is models) == (not recorded)
+
+
+@pytest.mark.parametrize(
+    ("boundary", "message"),
+    [
+        ({"kind": "pattern"}, r"boundary\.pattern is empty"),
+        ({"kind": "pattern", "pattern": "("}, r"boundary\.pattern '\('"),
+        ({"kind": "mark", "marks": []}, r"boundary\.marks must have words"),
+        ({"kind": "mark", "marks": [" "]}, r"boundary\.marks must have words"),
+        ({"kind": "tokens", "tokens": 0}, r"boundary\.tokens"),
+    ],
+)
+def test_a_boundary_that_cannot_be_is_refused_with_its_key(
+    a_config: Configs, boundary: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        a_config(boundary=boundary)
+
+
+@pytest.mark.parametrize(
+    ("boundary", "steps"),
+    [
+        ({"kind": "tokens", "tokens": 6}, ["\n\n".join(PARTS[:2]), "\n\n".join(PARTS[2:])]),
+        ({"kind": "sentence"}, ["Here it is.", f"{BLOCK}\n\nThe answer is \\boxed{{7}}."]),
+        ({"kind": "mark", "marks": ["the"]}, [f"Here it is.\n\n{BLOCK}", "The answer is \\boxed{7}."]),
+        ({"kind": "pattern", "pattern": "`{3}"}, [f"Here it is.\n\n{BLOCK}", "The answer is \\boxed{7}."]),
+    ],
+)
+@pytest.mark.parametrize("lookahead", [0, 2])
+def test_a_run_with_a_boundary_has_its_steps_and_replays(
+    a_config: Configs, tmp_path: Path, boundary: dict[str, object], steps: list[str], lookahead: int
+) -> None:
+    config = a_config(run_type="router", boundary=boundary, lookahead=lookahead, verify="on")
+    assert run(config, writing(), tmp_path).accuracy == 1.0
+    assert texts(tmp_path) == [steps] * 2
+    assert check(Run.open(tmp_path)).differences == ()
+    with pytest.raises(RunError, match=r"boundary\.kind: .* in the run, not set now"):
+        run(a_config(run_type="router"), writing(), tmp_path)

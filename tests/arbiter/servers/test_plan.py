@@ -51,6 +51,12 @@ def option(launch: Launch, name: str) -> str:
     return launch.command[launch.command.index(name) + 1]
 
 
+def vllm_speculation(**keys: Any) -> dict[str, Any]:
+    """Return the keys of a vLLM whose small model proposes three tokens."""
+    chosen = {"algorithm": "draft_model", "model": "org/small", "tokens": 3, **keys}
+    return {"engine": "vllm", "speculation": chosen}
+
+
 GPU = {"gpus": [0]}
 
 
@@ -135,6 +141,26 @@ def test_speculation_of_sglang() -> None:
     line = " ".join(one("target", {**GPU, "speculation": speculation}).command)
     assert "--speculative-algorithm EAGLE3 --speculative-draft-model-path org/eagle" in line
     assert "--speculative-num-steps 3 --speculative-eagle-topk 4 --speculative-num-draft-tokens 16" in line
+
+
+@pytest.mark.parametrize(
+    ("keys", "sent"),
+    [
+        ({"rejection": "fly"}, {"rejection_sample_method": "fly"}),
+        (
+            {"rejection": "synthetic", "accepted": 2.5},
+            {"rejection_sample_method": "synthetic", "synthetic_acceptance_length": 2.5},
+        ),
+    ],
+)
+def test_how_vllm_accepts_tokens_is_a_setting_of_its_speculation(keys: dict[str, Any], sent: dict[str, Any]) -> None:
+    started = one("target", {**GPU, **vllm_speculation(**keys)})
+    assert json.loads(option(started, "--speculative-config")) == {
+        "method": "draft_model",
+        "model": "org/small",
+        "num_speculative_tokens": 3,
+        **sent,
+    }
 
 
 def test_speculation_of_vllm() -> None:
@@ -323,6 +349,11 @@ def test_one_port_has_one_server(second: dict[str, Any], named: str) -> None:
         ("prm", {"gpus": [0, 1], "replicas": 2}, {"scores": "classify"}, "models.prm.scores: the router"),
         ("prm", {**GPU, "speculation": {"algorithm": "NGRAM"}}, {}, "models.prm.server.speculation"),
         ("target", {**GPU, "engine": "vllm", "speculation": {"algorithm": "ngram", "topk": 2}}, {}, "steps and topk"),
+        ("target", {**GPU, "speculation": {"algorithm": "NGRAM", "rejection": "fly"}}, {}, "settings of vLLM"),
+        ("target", {**GPU, **vllm_speculation(rejection="synthetic")}, {}, "need each other"),
+        ("target", {**GPU, **vllm_speculation(accepted=2.0)}, {}, "need each other"),
+        ("target", {**GPU, **vllm_speculation(rejection="synthetic", accepted=4.5)}, {}, "tokens + 1 = 4"),
+        ("target", {**GPU, **vllm_speculation(rejection="fly", tokens=1)}, {}, "set tokens to 2 or more"),
         ("target", {**GPU, "engine": "vllm"}, {"verifies": "sglang"}, "models.target.verifies"),
         ("draft", {"gpus": [0, 1], "replicas": 2}, {"url": "http://127.0.0.1:65500"}, "use a lower one"),
     ],

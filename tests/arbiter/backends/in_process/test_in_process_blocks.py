@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from arbiter.backends.bounded_steps import BoundedSteps
 from arbiter.backends.in_process.decoding import InProcessGenerator
 from arbiter.backends.in_process.model_loading import Loaded, open_model
 from arbiter.backends.prompts import PromptTemplate
-from arbiter.backends.whole_blocks import WholeBlocks
+from arbiter.backends.step_boundaries import OutsideBlocks
 from arbiter.protocols.ports import Generation, GenerationRequest, Proposal
 from arbiter.protocols.records import Step
 
@@ -32,7 +33,7 @@ def loaded(writer: Path) -> Loaded:
 def write(loaded: Loaded, served: Served) -> Callable[..., Generation]:
     def answer(request: GenerationRequest, whole: bool = False) -> Generation:
         generator = InProcessGenerator(loaded, TEMPLATE, 8)
-        blocks = WholeBlocks(generator, lambda text: text.count(SEPARATOR) < TOGETHER)
+        blocks = BoundedSteps(generator, OutsideBlocks(lambda text: text.count(SEPARATOR) < TOGETHER))
         [made] = served((blocks if whole else generator).generate, generator.engine.worker, [request])
         return made
 

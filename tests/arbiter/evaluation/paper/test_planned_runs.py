@@ -3,14 +3,21 @@
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.actors.policies import LearnedRouter, Oracle, RewardThreshold
 from arbiter.config.config import Config, parse
 from arbiter.data.training_rows import TrainingRow
-from arbiter.evaluation.paper.planned_runs import points, quantile_thresholds
+from arbiter.evaluation.paper.planned_runs import (
+    further_points,
+    points,
+    quantile_thresholds,
+    with_learned_steps,
+)
 from arbiter.evaluation.scores import advantages
+from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.policy import Evidence, Policy
 from arbiter.protocols.records import Author, Candidate, Rating, Usage
 
@@ -66,3 +73,41 @@ def test_the_runs_are_both_models_alone_and_each_threshold() -> None:
     config: Config = parse({"models": dict.fromkeys(("draft", "target", "prm", "router"), model)}, "test")
     planned = points(config, {"rsd": [0.1, 0.9], "random": [0.5]})
     assert [point.name for point in planned] == ["draft", "target", "rsd-0.1", "rsd-0.9", "random-0.5"]
+
+
+MODELS = {"models": {key: {"model": "nowhere", "prompt": "{question}"} for key in ("draft", "target")}}
+
+
+def test_further_run_types_have_the_thresholds_that_are_given_and_else_stated_ones() -> None:
+    config = parse(MODELS, "test")
+    assert further_points(config, [], []) == []
+    assert [one.name for one in further_points(config, ["glimpse"], ["glimpse=0.5"])] == ["glimpse-0.5"]
+    both = further_points(config, ["glimpse", "pomdp"], ["glimpse=0.5"])
+    assert both[0].name == "glimpse-0.5"
+    assert len(both) > 3
+    assert {one.name for one in further_points(config, ["glimpse", "pomdp"], ["0.25"])} == {
+        "glimpse-0.25",
+        "pomdp-0.25",
+    }
+
+
+@pytest.mark.parametrize(
+    ("run_types", "thresholds", "message"),
+    [
+        ([], ["0.5"], "name these with --run-types"),
+        (["generate"], [], "'generate' collects rows"),
+        (["glimpse"], ["pomdp=0.5"], "none of the run types"),
+    ],
+)
+def test_further_run_types_that_cannot_be_compared_are_refused(
+    run_types: Any, thresholds: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        further_points(parse(MODELS, "test"), run_types, thresholds)
+
+
+def test_the_table_of_the_run_type_pomdp_is_learned_from_the_rows() -> None:
+    config, rows = parse(MODELS, "test"), [a_row(number, number % 2, 1.0) for number in range(400)]
+    assert with_learned_steps(config, rows, ["glimpse"]) is config
+    learned = with_learned_steps(config, rows, ["pomdp"]).pomdp
+    assert (learned.draft_right, learned.target_right, learned.steps) == (0.5, 1.0, config.pomdp.steps)

@@ -70,6 +70,38 @@ def test_the_same_seed_gives_the_same_intervals_whatever_the_order_of_the_runs()
     assert gap_recovery(RUNS, seed=1).curves != turned.curves
 
 
+def test_run_types_are_compared_at_equal_shares_of_the_targets_tokens() -> None:
+    found = gap_recovery([*RUNS, a_run("random", 35, 200, 0.5)])
+    router, random = found.curves
+    assert (values(router.at), values(random.at)) == ([0.5, 0.7, 0.9], [0.1, 0.2, 0.3])
+    assert found.best == ("router", "router", "router")
+    assert values(router.behind) == [0, 0, 0]
+    assert values(random.behind) == [-0.4, -0.5, -0.6]
+
+
+def test_a_difference_from_the_best_is_paired_by_problem() -> None:
+    same = a_run("confidence", 35, 40, 0.5)
+    found = gap_recovery([DRAFT, a_run("router", 35, 40, 0.8), same, TARGET])
+    confidence = next(curve for curve in found.curves if curve.run_type == "confidence")
+    assert all(one.interval == (0.0, 0.0) for one in confidence.behind)
+    assert "10%: router (not told apart: confidence)" in found.text
+
+
+def test_a_run_type_that_has_the_target_write_every_step_is_never_the_best() -> None:
+    found = gap_recovery([*RUNS, a_run("oracle", 45, 20, 0.0)])
+    assert found.best == ("router", "router", "router")
+    assert "oracle" not in found.text
+    assert gap_recovery([DRAFT, a_run("oracle", 45, 400, 0.0), TARGET]).best == ()
+
+
+def test_the_table_of_shares_has_each_difference_but_that_of_the_best() -> None:
+    _, shares, _ = gap_recovery([*RUNS, a_run("random", 35, 200, 0.5)]).tables
+    heads, router, random = shares
+    assert heads[1:3] == ["PGR at 10% of the target's tokens", "minus the best"]
+    assert (router[1][:5], router[2]) == ("50.0%", "–")
+    assert (random[1][:5], random[2][:6]) == ("10.0%", "-40.0%")
+
+
 @pytest.mark.parametrize(
     ("runs", "reason"),
     [

@@ -39,6 +39,18 @@ const toolNames = (calls) => calls.map(({ name, arguments: given }) => h("code",
 /** The policies that compare the score of the draft itself with their threshold. */
 const COMPARED = new Set(["router", "rsd", "judge", "confidence", "trigger"]);
 
+/**
+ * The policy with the threshold of a step: each step may have an offset, and the last one is for every further step.
+ *
+ * @param {any} policy
+ * @param {number} step
+ */
+function atStep(policy, step) {
+  const offsets = policy.offsets ?? [];
+  if (offsets.length === 0) return policy;
+  return { ...policy, threshold: policy.threshold + offsets[Math.min(step, offsets.length - 1)] };
+}
+
 /** @param {any} candidate @param {any} policy */
 function judged(candidate, policy) {
   const threshold = candidate.author === "draft" && COMPARED.has(policy.type) ? policy.threshold : null;
@@ -109,9 +121,10 @@ function candidates(step, policy) {
 
 /**
  * @param {any} step
- * @param {any} policy
+ * @param {any} recorded The policy of the problem.
  */
-export function stepView(step, policy) {
+export function stepView(step, recorded) {
+  const policy = atStep(recorded, step.step);
   const kept = step.candidates[step.kept] ?? step.candidates[0];
   const alone = step.candidates.length < 2;
   const head = h(

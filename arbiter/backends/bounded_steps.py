@@ -1,7 +1,7 @@
-"""Steps of whole blocks: a separator inside a block, such as a fenced block of code, does not end a step.
+"""Steps that end at some separators only, as a boundary says.
 
-A model stops at each separator. While a block is open there, it gets a further request for the same step, whose prompt
-is the context with the text so far and the separator. All of them are one call in the log.
+A model stops at each separator. Where the step goes on, the model gets a further request for the same step, whose
+prompt is the context with the text so far and the separator. All of them are one call in the log.
 """
 
 from collections.abc import Callable
@@ -12,13 +12,11 @@ import msgspec
 from arbiter.actors.ring_setup import Models
 from arbiter.actors.seeds import part_seed
 from arbiter.backends.confidence import joined_confidence
+from arbiter.backends.step_boundaries import SeparatorPlace, StepBoundary
 from arbiter.backends.wrapped_generator import WrappedGenerator, written_by
 from arbiter.protocols.answer_tokens import WrittenToken
 from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle, Proposal, Say
 from arbiter.protocols.records import PrefixMatch, Step, StopReason, Usage
-
-IsOpen = Callable[[str], bool]
-"""Returns whether a block is open at the end of a text. The text is an answer so far, from its beginning."""
 
 
 @runtime_checkable
@@ -30,18 +28,19 @@ class ReadsAnswers(Protocol):
         ...
 
 
-class WholeBlocks(WrappedGenerator):
-    """A ``Generator`` over ``inner``. Its steps end at a separator only where ``is_open`` says that no block is open.
+class BoundedSteps(WrappedGenerator):
+    """A ``Generator`` over ``inner``. Its steps end at a separator only where ``boundary`` says so.
 
-    A step that reaches its token limit is cut there, within a block if need be.
+    A step that reaches its token limit is cut there. A boundary that looks ahead has the model write the text after
+    each separator before it decides. If the step ends there, that text is dropped, and its tokens are overhead.
     """
 
-    def __init__(self, inner: Generator, is_open: IsOpen) -> None:
+    def __init__(self, inner: Generator, boundary: StepBoundary) -> None:
         super().__init__(inner)
-        self._is_open = is_open
+        self._boundary = boundary
 
     async def generate(self, request: GenerationRequest) -> Generation:
-        """Write one step, with as many requests as its blocks need. Raises as ``inner``."""
+        """Write one step, with as many requests as its parts need. Raises as ``inner``."""
         return await self._write(request, None)
 
     async def stream(self, request: GenerationRequest, say: Say) -> Generation:
@@ -49,15 +48,24 @@ class WholeBlocks(WrappedGenerator):
         return await self._write(request, say)
 
     async def _write(self, request: GenerationRequest, say: Say | None) -> Generation:
-        before = request.written
         step = _Parts(request)
+        part = await written_by(self.inner, step.next_request(), say and step.said_by(say))
         while True:
-            part = await written_by(self.inner, step.next_request(), say and step.said_by(say))
             step.add(part)
-            if part.stop_reason != "separator" or not self._is_open(before + step.text + request.separator):
+            if part.stop_reason != "separator":
                 return step.joined(part.stop_reason)
+            ahead: Generation | None = None
+            if self._boundary.looks_ahead and step.left > 0:
+                ahead = await self.inner.generate(step.next_request())
+            if self._boundary.ends(step.place(ahead)):
+                return step.joined("separator", ahead)
             if step.left < 1:
                 return step.joined("limit")
+            if ahead is None:
+                ahead = await written_by(self.inner, step.next_request(), say and step.said_by(say))
+            elif say is not None:
+                step.said_by(say)(ahead.text)
+            part = ahead
 
 
 class _Parts:
@@ -93,6 +101,12 @@ class _Parts:
         before = self._ended() if self._parts else ""
         return lambda text: say(before + text)
 
+    def place(self, ahead: Generation | None) -> SeparatorPlace:
+        """Return the separator that the step has reached, with the text ``ahead`` of it if that is known."""
+        written = sum(one.usage.completion_tokens for one in self._parts)
+        answer = f"{self._request.written}{self.text}{self._request.separator}"
+        return SeparatorPlace(answer, self.text, written, None if ahead is None else ahead.text)
+
     def add(self, part: Generation) -> None:
         """Append a part. What is left of the proposal counts only if the part is exactly what was proposed."""
         self.text = self._ended() + part.text if self._parts else part.text
@@ -101,12 +115,13 @@ class _Parts:
         if self._shown != Proposal(part.text, part.stop_reason):
             self._proposal = None
 
-    def joined(self, ending: StopReason) -> Generation:
-        """Return the whole step, which ended for the reason ``ending``."""
+    def joined(self, ending: StopReason, dropped: Generation | None = None) -> Generation:
+        """Return the whole step, which ended for the reason ``ending``. ``dropped`` is text that is no part of it."""
         first, *more = self._parts
         last = self._parts[-1]
+        spent = Usage() if dropped is None else dropped.usage + dropped.overhead
         if not more and ending == first.stop_reason:
-            return first
+            return first if dropped is None else msgspec.structs.replace(first, overhead=first.overhead + spent)
         reread = (Usage(part.usage.prompt_tokens, 0, part.usage.cached_tokens) for part in more)
         matches = [part.prefix_match for part in self._parts if part.prefix_match is not None]
         seconds = [part.seconds for part in self._parts if part.seconds is not None]
@@ -116,7 +131,7 @@ class _Parts:
             self._ended() if ending != last.stop_reason else self.text,
             ending,
             msgspec.structs.replace(first.usage, completion_tokens=written),
-            sum((part.overhead for part in self._parts), sum(reread, Usage())),
+            sum((part.overhead for part in self._parts), sum(reread, spent)),
             PrefixMatch(sum(one.proposed for one in matches), sum(one.matched for one in matches)) if matches else None,
             sum(seconds) if len(seconds) == len(self._parts) else None,
             all(part.fresh for part in self._parts),
@@ -152,17 +167,17 @@ class _Parts:
         return joined_confidence(known)
 
 
-def in_whole_blocks(models: Models, is_open: IsOpen) -> Models:
-    """Return ``models`` whose draft and targets write steps of whole blocks. One handle stays one handle."""
+def with_boundary(models: Models, boundary: StepBoundary) -> Models:
+    """Return ``models`` whose draft and targets end their steps as ``boundary`` says. One handle stays one handle."""
     wrapped: dict[int, ModelHandle[Generator]] = {}
 
-    def in_blocks(generator: Generator) -> Generator:
-        return WholeBlocks(generator, is_open)
+    def bounded(generator: Generator) -> Generator:
+        return BoundedSteps(generator, boundary)
 
     def wrap(handle: ModelHandle[Generator]) -> ModelHandle[Generator]:
         if id(handle) not in wrapped:
             port = handle.port
-            whole = port.over(in_blocks) if isinstance(port, ReadsAnswers) else in_blocks(port)
+            whole = port.over(bounded) if isinstance(port, ReadsAnswers) else bounded(port)
             wrapped[id(handle)] = msgspec.structs.replace(handle, port=whole)
         return wrapped[id(handle)]
 
