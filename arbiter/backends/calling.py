@@ -85,7 +85,7 @@ class CallingGenerator(WrappedGenerator):
             return answer
         valid, kept = None if step.violation is None else False, thought + step.content
         tokens = answer.tokens
-        if step.calls and tokens is not None:
+        if (step.calls or before) and tokens is not None:
             tokens = tokens_within(tokens, 0, _common(answer.text, kept))
         return msgspec.structs.replace(
             answer, text=kept, calls=step.calls, valid=valid, violation=step.violation, tokens=tokens

@@ -131,11 +131,12 @@ def test_a_model_reads_the_calls_of_its_answer_in_its_own_form_and_goes_on_after
 
 
 def test_an_answer_that_adds_no_call_is_empty() -> None:
-    model = ScriptedGenerator(lambda _: Generation("]", "end", Usage(5, 1)))
+    written = Generation("]", "end", Usage(5, 1), tokens=(WrittenToken("]", -0.1),))
+    model = ScriptedGenerator(lambda _: written)
     step = Step("", "draft", overrun="\n", calls=(ToolCall("", "add", "{}"),))
     request = msgspec.structs.replace(a_request(), transcript=Transcript("q", (step,), rules=RULES))
     answer = anyio.run(CallingGenerator(model, FORMS["mistral"]).generate, request)
-    assert (answer.text, answer.calls, answer.valid) == ("", (), None)
+    assert (answer.text, answer.calls, answer.valid, answer.tokens) == ("", (), None, ())
 
 
 def test_a_separator_within_a_call_does_not_end_the_step() -> None:
