@@ -24,6 +24,15 @@ ScoreKind = Literal["prm", "router", "judge"]
 Model = Literal["draft", "target", "prm", "router", "judge", "audit"]
 """The model that a request goes to. ``audit`` means a PRM request that is only for the report."""
 
+
+def table_name(model: str, target: str = "") -> str:
+    """Return the key below ``models.`` of the model that a request goes to; audits go to the PRM.
+
+    ``target`` is the name of the target, if there are several.
+    """
+    return f"targets.{target}" if target else "prm" if model == "audit" else model
+
+
 ConfidenceMetric = Literal["mean", "first"]
 """How a model's confidence in its own step is measured: in (0, 1], from its probabilities at temperature 1.
 

@@ -15,7 +15,7 @@ from arbiter.exports.genai_messages import input_messages, output_message, tool_
 from arbiter.log.history import CallHistory, ProblemHistory
 from arbiter.protocols import events
 from arbiter.protocols.error_kinds import error_kind
-from arbiter.protocols.records import Step, StepRecord
+from arbiter.protocols.records import Step, StepRecord, table_name
 from arbiter.protocols.tools import content_of
 
 Value = str | bool | int | float | list[str]
@@ -127,8 +127,7 @@ def writes(call: CallHistory) -> bool:
 
 def table_of(problem: ProblemHistory, call: CallHistory) -> str:
     """Return the configuration table below ``models.`` of the model that a request goes to."""
-    target = problem.target_of(call)
-    return f"targets.{target}" if target else "prm" if call.model == "audit" else call.model
+    return table_name(call.model, problem.target_of(call))
 
 
 def fail(span: Span, error: str, kind: str) -> None:
