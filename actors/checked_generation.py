@@ -8,8 +8,8 @@ from arbiter.actors.seeds import call_name, retry_seed
 from arbiter.protocols.errors import BackendError
 from arbiter.protocols.model_traits import thought_opening
 from arbiter.protocols.ports import Generation, GenerationRequest, Generator
-from arbiter.protocols.records import text_before_stop
-from arbiter.protocols.tools import AnswerRules, ToolCall
+from arbiter.protocols.records import Usage, text_before_stop
+from arbiter.protocols.tools import AnswerRules, step_text
 from arbiter.structured.thoughts import divided_answer
 
 TRIES = 3
@@ -19,7 +19,7 @@ _RETRY_TEMPERATURE = 0.7  # of further tries, at least: at temperature 0 each wo
 
 
 class CheckedGenerator:
-    """A ``Generator`` over ``inner`` that says of each step whether it keeps the ``rules`` of the answer.
+    """Writes steps with ``inner``, and says of each whether it keeps the ``rules`` of the answer.
 
     A step that breaks them is written again if ``is_final``, that is, if no other model can replace it: ``TRIES``
     times in all, with other seeds, at a temperature above 0, and with the rules as a constraint. One that its limit cut
@@ -28,25 +28,38 @@ class CheckedGenerator:
     If the answer must fit a schema, and can be nothing else, the schema is the constraint of the whole answer from its
     first try. Only a thought before it is free: one that the model may begin with, or that its prompt opens.
     ``stop`` are the texts that end the answer. What is before them must keep the rules.
+
+    With ``separates``, each of several calls in an answer is a step with a verdict of its own.
     """
 
-    def __init__(self, inner: Generator, rules: AnswerRules, is_final: bool, stop: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        inner: Generator,
+        rules: AnswerRules,
+        is_final: bool,
+        stop: tuple[str, ...] = (),
+        separates: bool = False,
+    ) -> None:
         self._inner = inner
         self._rules = rules
         self._tries = TRIES if is_final else 1
         self._stop = stop
+        self._separates = separates and rules.parallel
         self._thinks = thought_opening(inner, rules.effort) == "answer"
 
-    async def generate(self, request: GenerationRequest) -> Generation:
-        """Write one step. Raises as ``inner``, and ``BackendError`` if it is final and no try keeps the rules."""
+    async def write(self, request: GenerationRequest) -> tuple[Generation, ...]:
+        """Write one step, and those that follow it in the same answer: one for each further call.
+
+        Raises as ``inner``, and ``BackendError`` if the step is final and no try keeps the rules.
+        """
         if not (self._rules.offered or (self._thinks and not request.written.strip())):
             request = _under(request, self._whole(request))
-        answer = await self._write(request)
+        answer, *others = await self._write(request)
         for attempt in range(1, self._tries):
             if answer.valid is not False or self._is_cut(request, answer):
                 break
             note_retry(attempt, 0.0, f"broken rules: {answer.violation}")
-            again = await self._write(self._again(request, answer, attempt))
+            again, *others = await self._write(self._again(request, answer, attempt))
             spent = again.overhead + answer.usage + answer.overhead
             seconds = None if again.seconds is None or answer.seconds is None else again.seconds + answer.seconds
             answer = msgspec.structs.replace(again, overhead=spent, seconds=seconds, tries=attempt + 1)
@@ -54,29 +67,34 @@ class CheckedGenerator:
             raise BackendError(
                 f"the {request.author} model broke the rules of the answer in each of {TRIES} tries: {answer.violation}"
             )
-        return answer
+        return answer, *others
 
-    async def _write(self, request: GenerationRequest) -> Generation:
-        """Return a step with its verdict. Each of its calls has an id."""
+    async def _write(self, request: GenerationRequest) -> tuple[Generation, ...]:
+        """Return the steps of an answer, each with its verdict. Each of their calls has an id."""
         answer, place = await self._inner.generate(request), (request.problem, request.step, request.seed)
         calls = tuple(
             call if call.id else msgspec.structs.replace(call, id=call_name(*place, index))
             for index, call in enumerate(answer.calls)
         )
-        if answer.valid is not None:
-            return msgspec.structs.replace(answer, calls=calls)
-        valid, violation = self._verdict(request, answer, calls)
-        return msgspec.structs.replace(answer, calls=calls, valid=valid, violation=violation)
+        answer = msgspec.structs.replace(answer, calls=calls)
+        if answer.valid is not None:  # its calls cannot be read, or a log has its verdict
+            return (answer,)
+        steps = separated(answer) if self._separates else (answer,)
+        return tuple(self._checked(request, step) for step in steps)
 
-    def _verdict(
-        self, request: GenerationRequest, answer: Generation, calls: tuple[ToolCall, ...]
-    ) -> tuple[bool | None, str | None]:
+    def _checked(self, request: GenerationRequest, step: Generation) -> Generation:
+        valid, violation = self._verdict(request, step)
+        return msgspec.structs.replace(step, valid=valid, violation=violation)
+
+    def _verdict(self, request: GenerationRequest, answer: Generation) -> tuple[bool | None, str | None]:
         """Return whether a step keeps the rules, and why not; None and None if no rule is about it."""
+        if not answer.calls and _called(request):
+            return None, None  # the answer ends with the calls before it
         before_stop, schema = self._before_stop(request, answer), self._rules.schema
         is_cut = answer.stop_reason == "limit" and before_stop is None
         ends = answer.stop_reason == "end" or before_stop is not None
-        violation = violation_of_calls(self._rules, calls, ends)
-        if calls or violation is not None:
+        violation = violation_of_calls(self._rules, answer.calls, ends)
+        if answer.calls or violation is not None:
             return violation is None, violation
         if schema is None or not (ends or is_cut):
             return None, None
@@ -111,6 +129,52 @@ class CheckedGenerator:
     def _is_cut(self, request: GenerationRequest, answer: Generation) -> bool:
         """Return whether the token limit cut a step, which then calls nothing, and may be the beginning of JSON."""
         return answer.stop_reason == "limit" and not answer.calls and self._before_stop(request, answer) is None
+
+
+def separated(answer: Generation) -> tuple[Generation, ...]:
+    """Return the calls of an answer as steps: the first with the text before it, each other one alone.
+
+    Servers count the tokens of the whole answer. They are divided by the length of the steps.
+    """
+    if len(answer.calls) < 2:
+        return (answer,)
+    texts = [step_text("" if index else answer.text, (call,)) for index, call in enumerate(answer.calls)]
+    tokens, last = _divided(answer.usage.completion_tokens, [len(text) for text in texts]), len(texts) - 1
+    return tuple(
+        msgspec.structs.replace(
+            answer,
+            text="" if index else answer.text,
+            calls=(call,),
+            stop_reason=answer.stop_reason if index == last else "call",
+            usage=Usage(completion_tokens=tokens[index])
+            if index
+            else msgspec.structs.replace(answer.usage, completion_tokens=tokens[0]),
+            overhead=Usage() if index else answer.overhead,
+            tokens=() if index and answer.tokens is not None else answer.tokens,
+            token_ids=(),
+            overrun="",
+        )
+        for index, call in enumerate(answer.calls)
+    )
+
+
+def without_others(steps: tuple[Generation, ...]) -> tuple[Generation, ...]:
+    """Return the first of the steps of an answer, with the tokens of the others among its overhead."""
+    first, *others = steps
+    spent = sum((one.usage for one in others), first.overhead)
+    return (msgspec.structs.replace(first, overhead=spent),)
+
+
+def _divided(tokens: int, lengths: list[int]) -> list[int]:
+    """Return ``tokens`` as one number for each length, in proportion, with the same sum."""
+    ends = [tokens * sum(lengths[: index + 1]) // sum(lengths) for index in range(len(lengths))]
+    return [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
+
+
+def _called(request: GenerationRequest) -> bool:
+    """Return whether the answer has called tools before the step of ``request``."""
+    steps = request.transcript.steps
+    return bool(steps and steps[-1].calls)
 
 
 def _under(request: GenerationRequest, constraint: str | None) -> GenerationRequest:

@@ -6,7 +6,7 @@ from arbiter.actors.actor import ActorContext, ConcurrentActor
 from arbiter.actors.controllers import LookaheadControl
 from arbiter.actors.generation import StepGenerator
 from arbiter.actors.mailboxes import Inbox
-from arbiter.actors.predrafts import Predraft, fits, write_block
+from arbiter.actors.predrafts import Block, Predraft, block_of, fits, write_block
 from arbiter.actors.transcripts import context_after, finish_reason
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.events import Entry, Predrafted
@@ -24,7 +24,8 @@ class Drafter(ConcurrentActor[DrafterMail]):
     without a free slot, and one is cancelled if a requested draft finds no free slot.
 
     With a ``settings.block`` above 1 it writes so many steps before it sends the first of them, so that they are scored
-    together. A model that can (``WritesBlocks``) writes them in one request. Each is used as a pre-draft is.
+    together. A model that can (``WritesBlocks``) writes them in one request. Each is used as a pre-draft is, and so is
+    each further call of an answer with several.
 
     ``settings.salvage`` can change transcripts. With it, a pre-draft is also used if a different step was kept than it
     was written for. It becomes the draft in the new context, and the policy decides about it. One that has calls, or
@@ -63,7 +64,10 @@ class Drafter(ConcurrentActor[DrafterMail]):
         if in_blocks and not is_known:
             await self._serve_block(message)
             return
-        draft = await (self._writer.candidate(message) if is_known else self._draft(message))
+        draft, *others = [await self._writer.candidate(message)] if is_known else await self._draft(message)
+        if others:
+            await self._send_block(message, draft, block_of(self._registry, message, draft, others))
+            return
         goes_on = await self._send(message, draft)
         if goes_on and not is_known:  # after a recorded draft the next one is usually recorded, too
             depth = self._control.depth(self._writer.load)
@@ -98,19 +102,26 @@ class Drafter(ConcurrentActor[DrafterMail]):
             self._use(message, predraft, draft, False)
             await self._send(message, draft)
             return
-        draft, block = await write_block(self._writer, self._registry, message, self._block)
+        await self._send_block(message, *await write_block(self._writer, self._registry, message, self._block))
+
+    async def _send_block(self, message: DraftStep, draft: Candidate, block: Block) -> None:
+        """Send a draft on, with those after it, which are scored together if blocks are.
+
+        Returns when all of the block is used or dropped.
+        """
         task, predrafts = message.context.task, [one for one, _ in block]
+        following = tuple((one.context, written) for one, written in block) if self._block > 1 else ()
         self._ahead.setdefault(task, []).extend(predrafts)
         try:
-            if await self._send(message, draft, tuple((one.context, written) for one, written in block)) and block:
+            if await self._send(message, draft, following) and block:
                 self._mailboxes.flush(task)
                 for predraft in predrafts:
                     await predraft.done.wait()
         finally:
             self._forget(task, predrafts)
 
-    async def _draft(self, message: DraftStep) -> Candidate:
-        """Return the draft for ``message``: one that was drafted ahead, or a new one."""
+    async def _draft(self, message: DraftStep) -> list[Candidate]:
+        """Return the draft for ``message``: one that was drafted ahead, or a new one with those that follow it."""
         predraft, stale = self._take(message.context)
         if message.context.step and message.context.task.policy.decides and message.glimpse is None:
             hits = predraft is not None and not stale  # a hit, too, if the target wrote the same step as the draft
@@ -119,9 +130,9 @@ class Drafter(ConcurrentActor[DrafterMail]):
             draft = await predraft.answer.wait()
             if draft is not None and (not stale or fits(draft, predraft.context, message.context)):
                 self._use(message, predraft, draft, stale)
-                return draft
+                return [draft]
         self._make_room()
-        return await self._writer.candidate(message)
+        return await self._writer.candidates(message)
 
     def _use(self, message: DraftStep, predraft: Predraft, draft: Candidate, stale: bool) -> None:
         context, task = message.context, message.context.task

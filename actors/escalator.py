@@ -10,7 +10,7 @@ from arbiter.actors.gathering import Gathering, Gatherings
 from arbiter.actors.generation import StepGenerator
 from arbiter.actors.mailboxes import Inbox
 from arbiter.actors.policies import target_names
-from arbiter.protocols.messages import EscalateStep, EscalatorMail, GlimpseStep, StepGlimpsed, StepRegenerated
+from arbiter.protocols.messages import Context, EscalateStep, EscalatorMail, GlimpseStep, StepGlimpsed, StepRegenerated
 from arbiter.protocols.ports import Gather, Generator, ModelHandle, Proposal
 from arbiter.protocols.records import Candidate
 
@@ -56,7 +56,7 @@ class Escalator(ConcurrentActor[EscalatorMail]):
         context, policy = message.context, message.context.task.policy
         as_usual = policy.proposes(context.step) == policy.proposers
         judged = policy.score_kind is not None and "target" in policy.proposers and as_usual
-        if message.draft is not None and context.task.can_verify and _is_plain(message.draft):
+        if message.draft is not None and context.task.can_verify and _is_plain(context, message.draft):
             targets = (await self._rewrite(message, message.draft),)
         elif message.draft is not None or message.glimpse is not None:
             target = self._target(message.target)
@@ -104,9 +104,10 @@ class Escalator(ConcurrentActor[EscalatorMail]):
         return _Target(writer, VerifyControl(self._verify), gathering)
 
 
-def _is_plain(draft: Candidate) -> bool:
+def _is_plain(context: Context, draft: Candidate) -> bool:
     """Whether the text of ``draft`` is what its model wrote. Models write calls in different forms."""
-    return not draft.calls and draft.valid is not False
+    before = context.transcript.steps
+    return not draft.calls and draft.valid is not False and not (before and before[-1].calls)
 
 
 class _Target:

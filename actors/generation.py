@@ -2,7 +2,7 @@
 
 import msgspec
 
-from arbiter.actors.checked_generation import CheckedGenerator
+from arbiter.actors.checked_generation import CheckedGenerator, without_others
 from arbiter.actors.gathering import Gathering
 from arbiter.actors.requests import ModelRequest, RequestExecutor
 from arbiter.actors.ring_setup import Models
@@ -12,7 +12,7 @@ from arbiter.protocols.errors import BackendError
 from arbiter.protocols.events import CallGenerated
 from arbiter.protocols.messages import Context, DraftStep, EscalateStep, GlimpseStep, Task
 from arbiter.protocols.model_traits import WritesBlocks
-from arbiter.protocols.ports import GenerationRequest, Generator, ModelHandle, Proposal, StreamsText
+from arbiter.protocols.ports import Generation, GenerationRequest, Generator, ModelHandle, Proposal, StreamsText
 from arbiter.protocols.records import Author, Candidate, Glimpse
 
 
@@ -63,11 +63,18 @@ class StepGenerator:
         With a ``gathering``, the request is an escalation that may be held there before it starts.
         """
         call = ModelRequest(self._actor, message, self._role, sample if index is None else index, self._target)
-        return await self._write(message.context, call, sample, proposal, gathering)
+        answer = await self._write(message.context, call, sample, proposal, gathering)
+        return self._candidate(answer.at(0), sample)
+
+    async def candidates(self, message: DraftStep) -> list[Candidate]:
+        """Return the draft for the context of ``message``, and those that its answer has for the contexts after it."""
+        call = ModelRequest(self._actor, message, self._role, 0, self._target)
+        answer = await self._write(message.context, call, 0, keeps_others=True)
+        return [self._candidate(answer.at(index), 0) for index in range(len(answer.following) + 1)]
 
     async def candidate_ahead(self, message: DraftStep | EscalateStep, context: Context, depth: int) -> Candidate:
         """Return one candidate for ``context``, which is ``depth`` steps after the context of ``message``."""
-        return await self._write(context, ModelRequest(self._actor, message, self._role, depth), 0)
+        return self._candidate(await self._write(context, ModelRequest(self._actor, message, self._role, depth), 0), 0)
 
     def writes_blocks(self, task: Task) -> bool:
         """Whether the model can write several steps of ``task`` in one request, each as in a request of its own."""
@@ -105,10 +112,19 @@ class StepGenerator:
         sample: int,
         proposal: Proposal | None = None,
         gathering: Gathering | None = None,
-    ) -> Candidate:
-        request = self._request(context, call, sample, proposal)
-        answer = await self._calls.generate(call, self._for(context, call.is_ahead), self._limiter, request, gathering)
-        return self._candidate(answer, sample)
+        keeps_others: bool = False,
+    ) -> CallGenerated:
+        """Request a step. Of an answer with several calls, each is a step; ``keeps_others`` keeps those after the first."""
+        request, checked = self._request(context, call, sample, proposal), self._checked(context)
+        if checked is None:
+            writer = self._for(context, call.is_ahead)
+            return await self._calls.generate(call, writer, self._limiter, request, gathering)
+
+        async def write(one: GenerationRequest) -> tuple[Generation, ...]:
+            steps = await checked.write(one)
+            return steps if keeps_others or len(steps) == 1 else without_others(steps)
+
+        return await self._calls.generate_calls(call, write, self._limiter, request, gathering)
 
     def _candidate(self, answer: CallGenerated, sample: int) -> Candidate:
         return Candidate(
@@ -160,12 +176,21 @@ class StepGenerator:
             token_exact=task.token_exact,
         )
 
-    def _for(self, context: Context, is_ahead: bool) -> Generator:
-        """Return the model for a step: one that checks its steps, or passes on their text, if need be."""
+    def _checked(self, context: Context) -> CheckedGenerator | None:
+        """Return what checks the steps of the model; None if no rule of the answer can be broken.
+
+        Calls are steps of their own where a policy decides about each. Otherwise an answer is kept as a whole.
+        """
         task, rules = context.task, context.transcript.rules
-        if rules is not None and rules.restricts:
-            is_final = self._role == "target" or not task.policy.decides
-            return CheckedGenerator(self._generator, rules, is_final, task.stop)
+        if rules is None or not rules.restricts:
+            return None
+        decides = task.policy.decides
+        is_final = self._role == "target" or not decides
+        return CheckedGenerator(self._generator, rules, is_final, task.stop, separates=decides)
+
+    def _for(self, context: Context, is_ahead: bool) -> Generator:
+        """Return the model for a step: one that passes on its text, if need be."""
+        task = context.task
         listen = self._calls.listener(task)
         can_say = listen is not None and can_stream(task, context.step, self._role, is_ahead)
         if listen is None or not can_say or not isinstance(self._generator, StreamsText):

@@ -53,7 +53,19 @@ def generated_block(
         raise BackendError(f"the {request.author} model wrote no step of a block")
     first, *others = (generated(answer, request, seconds, gathered) for answer in answers)
     following = tuple(
-        FollowingStep(one.text, one.stop_reason, one.cost, one.confidence, one.token_ids, one.overrun) for one in others
+        FollowingStep(
+            one.text,
+            one.stop_reason,
+            one.cost,
+            one.confidence,
+            one.token_ids,
+            one.overrun,
+            one.calls,
+            one.valid,
+            one.violation,
+            one.tokens,
+        )
+        for one in others
     )
     return msgspec.structs.replace(first, following=following)
 

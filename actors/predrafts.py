@@ -1,5 +1,7 @@
 """Drafts that are written before their steps are requested: one by one while a step is decided, or in blocks."""
 
+from collections.abc import Sequence
+
 import anyio
 
 from arbiter.actors.future import Future
@@ -85,23 +87,30 @@ async def write_block(
     if not writer.writes_blocks(message.context.task):
         return await _write_one_by_one(writer, registry, message, steps)
     first, *others = await writer.block(message, steps)
+    return first, block_of(registry, message, first, others)
+
+
+def block_of(registry: ProblemRegistry, message: DraftStep, first: Candidate, others: Sequence[Candidate]) -> Block:
+    """Return the drafts that the request for ``first`` wrote after it, as if each before them will be kept."""
     block, context, last = Block(), message.context, first
     for index, draft in enumerate(others, 1):
         registry.add_lookahead(context.task, LookaheadStats(1, wasted_tokens=draft.usage.completion_tokens))
         if len(block) < index - 1 or not _goes_on(context, last):
             continue  # an earlier one does not fit, so that nothing after it is of use
         context = context_after(context, last)
-        if fits(draft, message.context, context):
+        if draft.calls or fits(draft, message.context, context):  # calls were checked for just this place
             block.append((_written(Predraft(context, call_id(message.id, "draft", 0), index), draft), draft))
             last = draft
-    return first, block
+    return block
 
 
 async def _write_one_by_one(
     writer: StepGenerator, registry: ProblemRegistry, message: DraftStep, steps: int
 ) -> tuple[Candidate, Block]:
-    first = last = await writer.candidate(message)
-    block, context = Block(), message.context
+    first, *others = await writer.candidates(message)
+    if others:
+        return first, block_of(registry, message, first, others)
+    last, block, context = first, Block(), message.context
     for depth in range(1, steps):
         if not _goes_on(context, last):
             break

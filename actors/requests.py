@@ -156,13 +156,7 @@ class RequestExecutor:
         Raises the model's error, and ``BackendError`` for a confidence outside (0, 1], or for requested tokens that are
         missing or wrong.
         """
-        recalled = self._recalled(call, CallGenerated)
-        if recalled is not None:
-            return recalled
-        if gathering is None:
-            return await self._request(call, limiter, generator.generate, request, generated, None)
-        async with gathering.joined(call.message.context.task) as gathered:  # before the slot: see ``Gathering``
-            return await self._request(call, limiter, generator.generate, request, generated, gathered)
+        return await self._gathered(call, limiter, generator.generate, request, generated, gathering)
 
     async def generate_block(
         self,
@@ -173,14 +167,22 @@ class RequestExecutor:
         steps: int,
     ) -> CallGenerated:
         """Return up to ``steps`` steps of one request. Raises as ``generate``."""
-        recalled = self._recalled(call, CallGenerated)
-        if recalled is not None:
-            return recalled
 
         async def send(one: GenerationRequest) -> tuple[Generation, ...]:
             return await generator.generate_block(one, steps)
 
-        return await self._request(call, limiter, send, request, generated_block, None)
+        return await self._gathered(call, limiter, send, request, generated_block, None)
+
+    async def generate_calls(
+        self,
+        call: ModelRequest,
+        write: Callable[[GenerationRequest], Awaitable[tuple[Generation, ...]]],
+        limiter: ConcurrencyLimiter,
+        request: GenerationRequest,
+        gathering: Gathering | None = None,
+    ) -> CallGenerated:
+        """Return the steps that ``write`` makes of one answer, one for each of its calls. Raises as ``generate``."""
+        return await self._gathered(call, limiter, write, request, generated_block, gathering)
 
     async def score_block(
         self, call: ModelRequest, scorer: ScoresBlocks, limiter: ConcurrencyLimiter, requests: tuple[ScoreRequest, ...]
@@ -199,6 +201,23 @@ class RequestExecutor:
         if recalled is not None:
             return recalled
         return await self._request(call, limiter, scorer.score, request, scored, None)
+
+    async def _gathered(
+        self,
+        call: ModelRequest,
+        limiter: ConcurrencyLimiter,
+        send: Callable[[GenerationRequest], Awaitable[Answer]],
+        request: GenerationRequest,
+        read: Callable[[Answer, GenerationRequest, float, Gathered | None], CallGenerated],
+        gathering: Gathering | None,
+    ) -> CallGenerated:
+        recalled = self._recalled(call, CallGenerated)
+        if recalled is not None:
+            return recalled
+        if gathering is None:
+            return await self._request(call, limiter, send, request, read, None)
+        async with gathering.joined(call.message.context.task) as gathered:  # before the slot: see ``Gathering``
+            return await self._request(call, limiter, send, request, read, gathered)
 
     async def _request(
         self,

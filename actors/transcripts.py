@@ -23,7 +23,8 @@ def context_after(context: Context, kept: Candidate, record: StepRecord | None =
 def finish_reason(context: Context, kept: Candidate) -> FinishReason | None:
     """Return why keeping ``kept`` after ``context`` ends the problem; None if there is a next step."""
     limits = context.task.limits
-    if kept.calls:
+    before = context.transcript.steps
+    if kept.stop_reason != "call" and (kept.calls or (before and before[-1].calls)):
         return "tool_calls"
     if stopped(context, kept):
         return "stop"

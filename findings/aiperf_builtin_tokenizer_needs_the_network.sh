@@ -17,7 +17,8 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/env"
-"$folder/env/bin/pip" install --quiet aiperf==0.13.0 tiktoken==0.14.0
+"$folder/env/bin/pip" install --quiet uv
+"$folder/env/bin/uv" pip install --quiet --python "$folder/env/bin/python" aiperf==0.13.0 tiktoken==0.14.0
 
 # A network without a way out: no proxy listens there.
 HTTPS_PROXY=http://127.0.0.1:9 HTTP_PROXY=http://127.0.0.1:9 NO_PROXY= no_proxy= https_proxy=http://127.0.0.1:9 \

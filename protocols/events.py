@@ -195,6 +195,10 @@ class FollowingStep(Record, frozen=True, omit_defaults=True):
     confidence: float | None = None
     token_ids: tuple[int, ...] = ()
     overrun: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    valid: bool | None = None
+    violation: str | None = None
+    tokens: tuple[WrittenToken, ...] | None = None
 
 
 class CallGenerated(Payload, frozen=True, tag="call_generated"):
@@ -231,6 +235,11 @@ class CallGenerated(Payload, frozen=True, tag="call_generated"):
         own = self.usage if self.overhead is None else self.usage + self.overhead
         return sum((step.usage for step in self.following), own) if self.following else own
 
+    @property
+    def all_calls(self) -> tuple[ToolCall, ...]:
+        """The calls of all steps that the request wrote."""
+        return sum((step.calls for step in self.following), self.calls)
+
     def at(self, index: int) -> "CallGenerated":
         """Return what the request says of one of its steps alone: of the first (0), or of a following one."""
         if not index:
@@ -243,6 +252,10 @@ class CallGenerated(Payload, frozen=True, tag="call_generated"):
             0.0,
             stored=self.stored,
             confidence=step.confidence,
+            calls=step.calls,
+            valid=step.valid,
+            violation=step.violation,
+            tokens=step.tokens,
             token_ids=step.token_ids,
             overrun=step.overrun,
         )

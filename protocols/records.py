@@ -24,6 +24,15 @@ ScoreKind = Literal["prm", "router", "judge"]
 Model = Literal["draft", "target", "prm", "router", "judge", "audit"]
 """The model that a request goes to. ``audit`` means a PRM request that is only for the report."""
 
+
+def table_name(model: str, target: str = "") -> str:
+    """Return the key below ``models.`` of the model that a request goes to; audits go to the PRM.
+
+    ``target`` is the name of the target, if there are several.
+    """
+    return f"targets.{target}" if target else "prm" if model == "audit" else model
+
+
 ConfidenceMetric = Literal["mean", "first"]
 """How a model's confidence in its own step is measured: in (0, 1], from its probabilities at temperature 1.
 
@@ -34,8 +43,11 @@ in nats of the distribution of the first token.
 ChatRole = Literal["system", "user", "assistant", "tool"]
 """The role of a turn in a conversation; ``system`` is for instructions, ``tool`` for the result of a call."""
 
-StopReason = Literal["separator", "end", "limit"]
-"""Why a model's answer ended: at the step separator, at the end of the whole answer, or at the token limit."""
+StopReason = Literal["separator", "end", "limit", "call"]
+"""Why a step ended: at the separator, at the end of the whole answer, at the token limit, or with one call of several.
+
+After ``call`` the same answer went on with another call of a tool, which is the next step.
+"""
 
 Verdict = Literal["keep_draft", "keep_target", "escalate"]
 """What a policy decides: keep an existing candidate, or have the target write one."""
@@ -85,8 +97,8 @@ class Usage(Record, frozen=True):
 class Step(Record, frozen=True, omit_defaults=True):
     """A kept step of a transcript: its text without the separator, and the model that wrote it.
 
-    ``target`` is the name of the target that wrote it, if there are several. ``token_ids`` and ``overrun`` are as in
-    ``Candidate``.
+    ``target`` is the name of the target that wrote it, if there are several. ``token_ids``, ``overrun`` and ``calls``
+    are as in ``Candidate``. No separator follows a step with calls: the answer goes on with its next call.
     """
 
     text: str
@@ -94,10 +106,11 @@ class Step(Record, frozen=True, omit_defaults=True):
     target: str = ""
     token_ids: tuple[int, ...] = ()
     overrun: str = ""
+    calls: tuple[ToolCall, ...] = ()
 
     def ended(self, separator: str) -> str:
         """Return the step with all that its model wrote after it: the separator, and what its last token adds."""
-        return f"{self.text}{separator}{self.overrun}"
+        return f"{self.text}{'' if self.calls else separator}{self.overrun}"
 
 
 class Turn(Record, frozen=True, omit_defaults=True):
@@ -293,6 +306,8 @@ class Candidate(Record, frozen=True):
     @property
     def step(self) -> Step:
         """The step that the candidate becomes in a transcript, if it is kept."""
+        if self.calls:
+            return Step(self.text, self.author, self.target, overrun="\n", calls=self.calls)
         return Step(self.text, self.author, self.target, self.token_ids, self.overrun)
 
     @property
@@ -484,8 +499,9 @@ class Solution(Record, frozen=True):
         So a stop text may also end within the separator after the last step.
         """
         kept = [step.kept for step in self.steps]
-        if self.tool_calls and not kept[-1].content:
-            kept.pop()  # the step has nothing but calls
+        if self.tool_calls:  # steps that have nothing but a call, and an empty end after calls
+            first = next(index for index, one in enumerate(kept) if one.calls)
+            kept = [*kept[:first], *(one for one in kept[first:] if one.content)]
         joined = joined_steps(kept, self.separator)
         last_separator = self.separator if self.steps and self.steps[-1].kept.stop_reason == "separator" else ""
         before = text_before_stop(joined + last_separator, self.stop)
@@ -504,7 +520,7 @@ class Solution(Record, frozen=True):
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """The calls with which the answer ends; empty if it calls no tool."""
-        return self.steps[-1].kept.calls if self.steps else ()
+        return tuple(call for step in self.steps for call in step.kept.calls)
 
     @property
     def usage(self) -> Usage:

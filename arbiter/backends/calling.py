@@ -1,12 +1,12 @@
 """Models that call tools: their calls are read from whole steps, in the form of the model's family."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from arbiter.backends.bounded_steps import BoundedSteps
 from arbiter.backends.call_formats.forms import FORMS, SPECIAL_MARKS
-from arbiter.backends.call_formats.reading import CallForm, ReadStep, read_step
+from arbiter.backends.call_formats.reading import CallForm, ReadStep, read_after, read_step
 from arbiter.backends.prompts import CHAT, PromptTemplate
 from arbiter.backends.step_boundaries import OutsideBlocks
 from arbiter.backends.token_texts import TokenTexts
@@ -15,7 +15,8 @@ from arbiter.config.model_tables import AnyModelTable, CallFormName, is_chat
 from arbiter.protocols.answer_tokens import tokens_within
 from arbiter.protocols.model_traits import WritesBlocks, thought_opening
 from arbiter.protocols.ports import Generation, GenerationRequest, Generator, Say
-from arbiter.protocols.tools import AnswerRules, Effort
+from arbiter.protocols.records import Step, Transcript
+from arbiter.protocols.tools import AnswerRules, Effort, ToolCall, content_of
 from arbiter.structured.thoughts import text_after_first_thought
 
 
@@ -63,12 +64,15 @@ class CallingGenerator(WrappedGenerator):
         rules, form = request.transcript.rules, self._form_for(request)
         if rules is None or (form is None and rules.schema is None):
             return await self.inner.generate(request)
+        before = calls_before(request.transcript)
+        if before and form is not None:
+            request = msgspec.structs.replace(request, transcript=_in_form(form, request.transcript, before))
 
         def is_open(written: str) -> bool:
             _, text = self._divided(request, written[len(request.written) :])
             if rules.schema is not None and text.strip():
                 return True
-            return form is not None and read_step(form, text, rules.offered).is_open
+            return form is not None and read_after(form, before, text, rules.offered).is_open
 
         if self._after_thought(request, request.written) is None:
             request = msgspec.structs.replace(request, constraint=None)
@@ -76,12 +80,12 @@ class CallingGenerator(WrappedGenerator):
         if form is None or (request.constraint is not None and request.constraint == rules.schema):
             return answer
         thought, text = self._divided(request, answer.text)
-        step = self._read(form, text, rules, request)
-        if not step.calls and step.violation is None:
+        step = self._read(form, text, rules, request, before)
+        if not step.calls and step.violation is None and not before:
             return answer
         valid, kept = None if step.violation is None else False, thought + step.content
         tokens = answer.tokens
-        if step.calls and tokens is not None:
+        if (step.calls or before) and tokens is not None:
             tokens = tokens_within(tokens, 0, _common(answer.text, kept))
         return msgspec.structs.replace(
             answer, text=kept, calls=step.calls, valid=valid, violation=step.violation, tokens=tokens
@@ -139,11 +143,33 @@ class CallingGenerator(WrappedGenerator):
         opening = thought_opening(self, rules.effort if rules is not None else None)
         return text_after_first_thought(text, request.in_thought or opening == "prompt")
 
-    def _read(self, form: CallForm, text: str, rules: AnswerRules, request: GenerationRequest) -> ReadStep:
+    def _read(
+        self,
+        form: CallForm,
+        text: str,
+        rules: AnswerRules,
+        request: GenerationRequest,
+        before: Sequence[ToolCall],
+    ) -> ReadStep:
         """Return the calls in ``text``. Under a constraint, an engine writes a bare JSON object, as Llama does."""
         if request.constraint is not None and (bare := read_step(FORMS["llama-3"], text)).calls:
             return bare
-        return read_step(form, text, rules.offered)
+        return read_after(form, before, text, rules.offered)
+
+
+def calls_before(transcript: Transcript) -> tuple[ToolCall, ...]:
+    """Return the calls with which the steps of a transcript end: the answer has made them already."""
+    return tuple(call for step in transcript.steps for call in step.calls)
+
+
+def _in_form(form: CallForm, transcript: Transcript, calls: tuple[ToolCall, ...]) -> Transcript:
+    """Return the transcript with the calls of the answer so far in one step, as the model itself would write them."""
+    first = next(index for index, step in enumerate(transcript.steps) if step.calls)
+    begin = transcript.steps[first]
+    content = content_of(begin.text, begin.calls)
+    text = f"{content}\n{form.begun(calls)}" if content else form.begun(calls)
+    written = Step(text, begin.author, begin.target, calls=calls)
+    return msgspec.structs.replace(transcript, steps=(*transcript.steps[:first], written))
 
 
 def _common(text: str, other: str) -> int:

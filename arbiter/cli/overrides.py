@@ -5,14 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
-import msgspec
 from cyclopts import Parameter
 
 from arbiter.actors.controllers import Verify
 from arbiter.cli.model_options import NO_MODELS, ModelOptions, origin
-from arbiter.config import config_files
 from arbiter.config.config import Config, load_config
-from arbiter.config.data_names import is_drawn
 from arbiter.config.run_tables import Level, RunType
 from arbiter.protocols.errors import ConfigError
 
@@ -130,20 +127,6 @@ class RunOverrides(RingOverrides):
     audit: float | None = None
     """To measure wasted escalations, let the PRM score both candidates of this share of the escalations, from 0 to 1.
     These requests are counted separately, and change no decision. Default: `audit` of the configuration (0)."""
-
-    def load(self, name: str | Mapping[str, Any], log_level: Level | None = None) -> Config:
-        """Return the configuration as ``PolicyOverrides.load`` does.
-
-        A limit in the configuration is for its own data. Other data are used whole, unless problems are drawn from a
-        seed without end.
-        """
-        config = super().load(name, log_level)
-        if self.data is None or self.limit is not None or is_drawn(self.data):
-            return config
-        tree = name if isinstance(name, Mapping) else config_files.read(config_files.find(name))
-        if tree.get("data", {}).get("source") == self.data:
-            return config
-        return msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, limit=None))
 
     def changes(self) -> dict[str, Any]:
         return super().changes() | given(

@@ -303,7 +303,8 @@ def load_config(
     """
     changes = with_absolute_paths(dict(changes or {}), Path.cwd(), None)
     if not isinstance(name, str):
-        return parse(config_files.merged(with_absolute_paths(dict(name), Path.cwd(), None), changes), source)
+        tree = with_absolute_paths(dict(name), Path.cwd(), None)
+        return parse(_changed(tree, changes), source)
     path = config_files.find(name)
     is_built_in = path == built_in().get(name)
     base, warned = (Path.cwd(), None) if is_built_in else (path.parent, str(path))
@@ -311,10 +312,14 @@ def load_config(
     if not changes:
         return parse(tree, str(path))
     try:
-        return parse(config_files.merged(tree, changes), source)
+        return parse(_changed(tree, changes), source)
     except ConfigError:
         parse(tree, str(path))  # an error of the file is reported under its name
         raise
+
+
+def _changed(tree: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    return config_files.merged(config_files.without_limit_of_other_data(tree, changes), changes)
 
 
 def parse(tree: dict[str, Any], source: str) -> Config:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from arbiter.config.data_names import is_drawn
 from arbiter.config.model_tables import DEFAULT_BACKEND
 from arbiter.protocols.errors import ConfigError
 
@@ -67,6 +68,20 @@ def merged(tree: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
             continue  # the file has no table there: parsing refuses that
         result[key] = value
     return result
+
+
+def without_limit_of_other_data(tree: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``tree`` without the limit of its data, if ``changes`` name other data.
+
+    A limit is for the data next to it. Other data are used whole, unless problems are drawn from a seed without end.
+    """
+    data, named = tree.get("data"), changes.get("data", {}).get("source")
+    if not isinstance(data, dict) or named is None or is_drawn(named):
+        return tree
+    table = typing.cast("dict[str, Any]", data)
+    if table.get("source") == named:
+        return tree
+    return {**tree, "data": {key: value for key, value in table.items() if key != "limit"}}
 
 
 def with_model_defaults(tree: dict[str, Any]) -> dict[str, Any]:

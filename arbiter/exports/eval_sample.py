@@ -102,7 +102,7 @@ def _output(history: ProblemHistory, records: list[StepRecord], models: EvalMode
     end, solution, request_counts = history.end, history.solution(), history.request_counts()
     so_far = joined_steps([record.kept for record in records], history.task.separator)
     text = so_far if solution is None else solution.text
-    calls = calls_of(records[-1].kept.calls) if records else None
+    calls = calls_of([call for record in records for call in record.kept.calls])
     answer = known(role="assistant", content=text, tool_calls=calls, source="generate")
     message = {"id": identifier(name, "answer"), **answer}
     usage = sum((counts.usage for role, counts in request_counts.items() if role in ("draft", "target")), Usage())

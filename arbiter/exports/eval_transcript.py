@@ -12,7 +12,7 @@ from arbiter.protocols.events import Event
 from arbiter.protocols.records import Author
 from arbiter.protocols.tools import content_of
 
-_STOP_REASONS = {"separator": "stop", "end": "stop", "limit": "max_tokens"}
+_STOP_REASONS = {"separator": "stop", "end": "stop", "limit": "max_tokens", "call": "tool_calls"}
 
 
 class EvalTranscript:
@@ -97,7 +97,7 @@ class EvalTranscript:
                 id=identifier(self._name, call.id),
                 role="assistant",
                 content=content_of(outcome.text, outcome.calls),
-                tool_calls=calls_of(outcome.calls),
+                tool_calls=calls_of(outcome.all_calls),
                 source="generate",
             )
             ending = "tool_calls" if outcome.calls else _STOP_REASONS[outcome.stop_reason]

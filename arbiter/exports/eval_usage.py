@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from arbiter.log.history import CallHistory, ProblemHistory
-from arbiter.protocols.records import Model, Usage
+from arbiter.protocols.records import Model, Usage, table_name
 
 Json = dict[str, Any]
 
@@ -36,7 +36,7 @@ class EvalModels:
 
     def name(self, role: Model, target: str = "") -> str:
         """Return the model name of ``role``, or of one of several targets; the role itself if no name is known."""
-        table = "prm" if role == "audit" else f"targets.{target}" if target else role
+        table = table_name(role, target)
         return self.names.get(table, table)
 
     def called(self, history: ProblemHistory, call: CallHistory) -> str:

@@ -15,7 +15,7 @@ from arbiter.exports.genai_messages import input_messages, output_message, tool_
 from arbiter.log.history import CallHistory, ProblemHistory
 from arbiter.protocols import events
 from arbiter.protocols.error_kinds import error_kind
-from arbiter.protocols.records import Step, StepRecord
+from arbiter.protocols.records import Step, StepRecord, table_name
 from arbiter.protocols.tools import content_of
 
 Value = str | bool | int | float | list[str]
@@ -23,7 +23,7 @@ Value = str | bool | int | float | list[str]
 OPERATION = "text_completion"
 """The operation of each request to a model."""
 
-FINISH_REASONS = {"separator": "stop", "end": "stop", "limit": "length"}
+FINISH_REASONS = {"separator": "stop", "end": "stop", "limit": "length", "call": "tool_call"}
 """The finish reasons of the conventions by stop reason, which ``arbiter.stop_reason`` has too."""
 
 _CALLED = "tool_call"
@@ -80,13 +80,11 @@ def text_attributes(problem: ProblemHistory, call: CallHistory, kept: list[StepR
     """Return the texts of a request that writes ``step``, after the steps ``kept``. A score has none."""
     if not writes(call):
         return {}
-    read = input_messages(
-        problem.task.transcript(Step(record.kept.content, record.kept.author) for record in kept[:step])
-    )
+    read = input_messages(problem.task.transcript(Step(record.kept.text, record.kept.author) for record in kept[:step]))
     outcome, written = call.outcome, None
     if isinstance(outcome, events.CallGenerated):
         text = content_of(outcome.text, outcome.calls) if outcome.calls else outcome.text
-        written = output_message(text, outcome.calls, finish_reason(outcome))
+        written = output_message(text, outcome.all_calls, finish_reason(outcome))
     tools = tool_definitions(problem.task.rules)
     return known_values(
         {"gen_ai.input.messages": read, "gen_ai.output.messages": written, "gen_ai.tool.definitions": tools}
@@ -129,8 +127,7 @@ def writes(call: CallHistory) -> bool:
 
 def table_of(problem: ProblemHistory, call: CallHistory) -> str:
     """Return the configuration table below ``models.`` of the model that a request goes to."""
-    target = problem.target_of(call)
-    return f"targets.{target}" if target else "prm" if call.model == "audit" else call.model
+    return table_name(call.model, problem.target_of(call))
 
 
 def fail(span: Span, error: str, kind: str) -> None:

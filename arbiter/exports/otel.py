@@ -176,7 +176,7 @@ def _answer_texts(problem: ProblemHistory, kept: list[StepRecord]) -> dict[str, 
     solution = problem.solution()
     texts = [record.kept.content for record in kept]
     text = problem.task.separator.join(texts) if solution is None else solution.text
-    calls = kept[-1].kept.calls if kept else ()
+    calls = [call for record in kept for call in record.kept.calls]
     reason = "error" if solution is None else _FINISH_REASONS.get(solution.finish_reason, "length")
     return {
         "gen_ai.input.messages": input_messages(problem.task.transcript()),

@@ -50,9 +50,9 @@ def message_calls(solution: Solution) -> list[MessageCall]:
     return [MessageCall(call.id, _function(call)) for call in solution.tool_calls]
 
 
-def delta_calls(calls: Sequence[ToolCall]) -> list[DeltaCall]:
-    """Return the calls of a step, for the chunk of the step."""
-    return [DeltaCall(index, call.id, _function(call)) for index, call in enumerate(calls)]
+def delta_calls(calls: Sequence[ToolCall], sent: int) -> list[DeltaCall]:
+    """Return the calls of a step, for the chunk of the step, after ``sent`` calls of the same answer."""
+    return [DeltaCall(index, call.id, _function(call)) for index, call in enumerate(calls, sent)]
 
 
 def call_items(solution: Solution) -> list[CallItem]:

@@ -1,6 +1,7 @@
 """``POST /v1/chat/completions``."""
 
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any, Literal
 
@@ -132,6 +133,7 @@ async def _chunks(
 ) -> AsyncIterator[bytes]:
     name, created, model = _name(tasks[0]), _now(), body.model
     solutions: list[Solution] = []
+    called = Counter[int]()
 
     def chunk(choices: list[ChunkChoice], **fields: Any) -> bytes:  # noqa: ANN401
         return event(ChatChunk(name, created, model, choices, "chat.completion.chunk", **fields))
@@ -145,7 +147,8 @@ async def _chunks(
             extra = None if adds_content else record
             yield chunk([ChunkChoice(Delta(reasoning_content=reasoning), index=index)], arbiter=extra)
         if adds_content or (record and not reasoning) or (logprobs and part.solution is None):
-            yield chunk([ChunkChoice(_delta(part), None, index, logprobs)], arbiter=record)
+            yield chunk([ChunkChoice(_delta(part, called[index]), None, index, logprobs)], arbiter=record)
+            called[index] += len(part.step.kept.calls) if part.step else 0
             logprobs = None
         if part.solution is not None:
             solutions.append(part.solution)
@@ -165,10 +168,10 @@ def _message(solution: Solution, thoughts: Thoughts) -> AnswerMessage:
     return replace(message, reasoning_content=reasoning) if reasoning else message
 
 
-def _delta(part: AnswerPart) -> Delta:
-    """Return what a step adds. Its calls are whole: a client that joins chunks gets them once."""
+def _delta(part: AnswerPart, sent: int) -> Delta:
+    """Return what a step adds after ``sent`` calls. Its calls are whole: a client that joins chunks gets them once."""
     calls = part.step.kept.calls if part.step is not None else ()
-    return Delta(content=part.text or None, tool_calls=delta_calls(calls) if calls else None)
+    return Delta(content=part.text or None, tool_calls=delta_calls(calls, sent) if calls else None)
 
 
 def _name(task: Task) -> str:

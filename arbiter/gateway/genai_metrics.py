@@ -10,9 +10,10 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from arbiter.config.config import Config
 from arbiter.log.identity import flat
-from arbiter.log.live import EventFolder, LiveProblem, model_of
+from arbiter.log.live import EventFolder, LiveProblem
 from arbiter.protocols import events
 from arbiter.protocols.error_kinds import error_kind
+from arbiter.protocols.records import table_name
 
 _SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 _TOKENS = tuple(4**power for power in range(14))
@@ -71,6 +72,6 @@ class GenAiMetrics(EventFolder):
                 pass
 
     def _labels(self, call: events.CallStarted) -> tuple[str, str, str]:
-        table = "prm" if call.model == "audit" else model_of(call)
+        table = table_name(call.model, call.target)
         provider, model = (str(self._models.get(f"models.{table}.{key}", "")) for key in ("backend", "model"))
         return _OPERATION, provider, model

@@ -12,9 +12,9 @@ import msgspec
 
 from arbiter.gateway.model_health import ModelHealth
 from arbiter.library.arbiter import Arbiter
-from arbiter.log.live import EventFolder, LiveProblem, is_ahead, model_of
+from arbiter.log.live import EventFolder, LiveProblem, is_ahead
 from arbiter.protocols import events
-from arbiter.protocols.records import Author, Candidate, StepRecord, Usage
+from arbiter.protocols.records import Author, Candidate, StepRecord, Usage, table_name
 
 SHOWN = 40
 """The number of open problems that are shown, and of ended ones."""
@@ -128,7 +128,7 @@ class LiveState(EventFolder):
         ]
 
     def _health_of(self, call: events.CallStarted) -> ModelHealth:
-        name = "prm" if call.model == "audit" else model_of(call)
+        name = table_name(call.model, call.target)
         return self._health.setdefault(name, ModelHealth())
 
 

@@ -102,6 +102,7 @@ class TextSoFar:
         self._sent = 0
         self._steps = 0
         self._written = 0  # of the next step
+        self._calls = False
 
     def add_piece(self, piece: StepPiece) -> str:
         """Add a piece of the next step, and return the text to send."""
@@ -111,7 +112,8 @@ class TextSoFar:
     def add(self, step: StepRecord) -> str:
         """Add a step, which begins with its pieces, and return the text to send."""
         content, written = step.kept.content, self._written
-        if step.kept.calls and not content:
+        self._calls = self._calls or bool(step.kept.calls)
+        if self._calls and not content:
             return ""
         self._written = 0
         text = self._add(content[written:], begins=not written)

@@ -5,7 +5,7 @@ from collections import defaultdict
 from arbiter.gateway.spend_caps import SpendCaps
 from arbiter.log.live import EventFolder, LiveProblem, model_of
 from arbiter.protocols import events
-from arbiter.protocols.records import StepRecord
+from arbiter.protocols.records import StepRecord, table_name
 from arbiter.runs.costs import Prices, price_of, priced, step_alone
 
 
@@ -51,7 +51,7 @@ class Spending(EventFolder):
         model = model_of(call)
         cost = priced(outcome.cost, price_of(model, self._prices))
         if cost is not None:
-            self.by_model["prm" if model == "audit" else model] += cost
+            self.by_model[table_name(model)] += cost
             if live.problem in self._payers:
                 self._caps.charge(self._payers[live.problem], cost)
 

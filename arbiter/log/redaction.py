@@ -116,7 +116,16 @@ def _without_text(payload: events.AnyPayload) -> events.AnyPayload:
                 token_ids=(),
                 overrun="",
                 following=tuple(
-                    replace(step, text=redacted(step.text), token_ids=(), overrun="") for step in payload.following
+                    replace(
+                        step,
+                        text=redacted(step.text),
+                        calls=_hidden_calls(step.calls, bool(step.valid)),
+                        violation=_hidden(step.violation),
+                        tokens=None,
+                        token_ids=(),
+                        overrun="",
+                    )
+                    for step in payload.following
                 ),
             )
         case events.Graded(judgement=judgement):

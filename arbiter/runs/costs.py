@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from arbiter.config.config import Config
 from arbiter.config.model_tables import DraftHeadTable, PriceTable, first_target
 from arbiter.protocols.errors import ConfigError
-from arbiter.protocols.records import Candidate, Solution, StepRecord, Usage
+from arbiter.protocols.records import Candidate, Solution, StepRecord, Usage, table_name
 
 Prices = Mapping[str, PriceTable]
 """The prices by model: its key below ``models.``. If there are several targets, ``target`` is the first."""
@@ -47,7 +47,7 @@ def priced(usage: Usage, price: PriceTable | None) -> float | None:
 
 def price_of(model: str, prices: Prices) -> PriceTable | None:
     """Return the price of a model, as requests name it: ``audit`` is the PRM."""
-    return prices.get("prm" if model == "audit" else model)
+    return prices.get(table_name(model))
 
 
 def solution_cost(solution: Solution, prices: Prices) -> float | None:

@@ -23,8 +23,9 @@ from arbiter.runs.stored_summary import NAME as STORED_SUMMARY
 from arbiter.runs.stored_summary import read_summary
 
 State = Literal["finished", "interrupted", "stopped early", "running", "unfinished", "damaged"]
-"""``unfinished``: no process writes the run, and it has no end: it was killed. ``stopped early``: the first problems to
-end have all failed for one cause."""
+"""``unfinished``: no process writes the run, and its log has no end: it was killed, or its log was cut.
+
+``stopped early``: the first problems to end have all failed for one cause."""
 
 _TAIL = 4096  # bytes: the end of a session has a shorter line
 
@@ -105,7 +106,8 @@ def _run(path: Path, plain: ListedRun) -> ListedRun:
         summary = read_summary(path, Summary)
     if summary is not None:
         stopped = "interrupted" if summary.stopped is None else "stopped early"
-        state = stopped if summary.interrupted else "finished"
+        is_cut = (path / LOG).exists() and not _has_end(path / LOG)
+        state = "unfinished" if is_cut else stopped if summary.interrupted else "finished"
     elif (path / "results.jsonl").exists() or has_log(path):
         read = read_run(path)
         summary, state = read.summary, state if running or read.state == "unfinished" else read.state
@@ -159,13 +161,17 @@ def _calls(path: Path, plain: ListedRun) -> ListedRun:
     log = log_path(path)
     state: State = "running" if is_locked(path / f".{LOG}.lock") else "unfinished"
     if log.name == LOG and state != "running":
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - _TAIL))
-            last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
-        state = "finished" if b'"run_ended"' in last else state
+        state = "finished" if _has_end(log) else state
     started = Run.open(path).started.identity
     data = None if plain.kind == "calls" else plain.data
     return msgspec.structs.replace(plain, state=state, run_types=(str(started.get("run_type", "")),), data=data)
+
+
+def _has_end(log: Path) -> bool:
+    """Return whether a log ends with the end of a session. Only its last line is read."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _TAIL))
+        return b'"run_ended"' in file.read().rstrip(b"\n").rpartition(b"\n")[2]
 
 
 def _configuration(folder: Path) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from arbiter.protocols.records import (
     Record,
     ScoreKind,
     Solution,
+    table_name,
 )
 from arbiter.replay.virtual_time import run_virtually
 from arbiter.runs.gathering_waits import gathering_waits
@@ -122,7 +123,7 @@ class Study(NoJournal):
             self._sent[entry.id] = now
         elif not CallId.parse(entry.id).is_ahead:  # no problem waits for a draft ahead
             model, waited = entry.payload.model, now - self._sent.get(entry.cause or "", now)
-            self._waited["prm" if model == "audit" else model] += waited
+            self._waited[table_name(model)] += waited
             if model != "audit":
                 self._lost[model] += waited
 

@@ -59,7 +59,7 @@ def answers_of(problem: ProblemHistory) -> Iterator[RecordedAnswer]:
         before = problem.task.transcript(steps[: message.step])
         match call.outcome:
             case events.CallGenerated() as made:
-                answer = msgspec.structs.replace(as_generation(made), seconds=made.seconds)
+                answer = msgspec.structs.replace(_whole(made), seconds=made.seconds)
                 yield RecordedAnswer(_generation(problem, call, message, before), answer, made.stored, made.cost)
             case events.CallScored() as made:
                 answer = msgspec.structs.replace(as_score(made), seconds=made.seconds)
@@ -147,6 +147,21 @@ def _generation(
         frequency_penalty=task.sampling.frequency_penalty,
         top_logprobs=top_logprobs,
         token_exact=task.token_exact,
+    )
+
+
+def _whole(made: events.CallGenerated) -> Generation:
+    """Return the answer of a request as its model gave it: with all of its calls, which the ring divides again."""
+    first = as_generation(made)
+    if not made.all_calls or not made.following:
+        return first
+    return msgspec.structs.replace(
+        first,
+        calls=made.all_calls,
+        stop_reason=made.following[-1].stop_reason,
+        usage=sum((step.usage for step in made.following), made.usage),
+        valid=None,
+        violation=None,
     )
 
 

@@ -76,12 +76,10 @@ def sweep(
     for point in request.points:
         check_run(point.config, problems, folder / point.name, shared=not request.measure)
     with locked(folder / ".sweep.lock", "sweep"):
-        sweep_results.write(found_in(request.points, {}, {}, request.measure, interrupted=True), folder)
-        stored_config.write(folder, request.config)
         watcher.loading(request.config, tables)
         early = EarlyStop(request.fail_fast)
         job = SweepJob(request.points, problems, folder, watcher, show, request.retry_failed, early)
-        interrupted = anyio.run(_run, job, tables, request.measure)
+        interrupted = anyio.run(_run, job, tables, request)
         figures = settle(job, request.measure, interrupted)
         _draw(figures, folder)
     return figures, folder
@@ -133,13 +131,17 @@ def _draw(figures: SweepResult, out: Path) -> None:
             raise RunError(f"cannot write the plots to {out}: {error.strerror}") from error
 
 
-async def _run(job: SweepJob, tables: Mapping[str, RouterTable], measure: bool) -> bool:
+async def _run(job: SweepJob, tables: Mapping[str, RouterTable], request: SweepRequest) -> bool:
     opening = open_tables(tables, job.config.cpu_threads, separator=job.config.separator)
     async with open_graders(job.config) as graders, opening as models:
         for point in job.points:
             check_tools(point.config, job.problems, models)
+        sweep_results.write(found_in(job.points, {}, {}, request.measure, interrupted=True), job.out)
+        stored_config.write(job.out, request.config)
         writing = with_step_ends(models, job.config)
-        return await (run_alone if measure else run_together)(msgspec.structs.replace(job, graders=graders), writing)
+        return await (run_alone if request.measure else run_together)(
+            msgspec.structs.replace(job, graders=graders), writing
+        )
 
 
 def _with_earlier(request: SweepRequest, folder: Path) -> SweepRequest:

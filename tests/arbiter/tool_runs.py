@@ -16,7 +16,7 @@ from arbiter.gateway.app import Gateway
 from arbiter.gateway.inprocess_client import BASE, open_http_client
 from arbiter.library.arbiter import Arbiter
 from arbiter.log.run import Run
-from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle
+from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle, Scorer
 from arbiter.protocols.records import ScoreKind, Turn, Usage
 from arbiter.protocols.tools import AnswerRules, Tool, ToolCall
 from arbiter.runs.bench import run_problems
@@ -47,6 +47,27 @@ def agent(request: GenerationRequest, wrong: int) -> Generation:
     breaks = {"broken": request.author == "draft", "stubborn": is_first}.get(request.problem, False)
     value = '"secret"' if breaks else str(wrong) if request.problem == "wrong" else "1"
     return Generation("I add.", "end", Usage(9, 4), calls=(ToolCall("", "add", f'{{"a": {value}}}'),))
+
+
+SECOND = '{"name": "add", "arguments": {"a": 2}}'
+BOTH = [Problem("both", "1+1, and 2+2?", f"[{CALL}, {SECOND}]", rules=RULES)]
+"""A problem whose answer makes two calls, of which the draft writes the second one wrong."""
+
+
+def both_models(watch: Callable[[GenerationRequest], object] = lambda _: None) -> Models:
+    """Models that make the calls of ``BOTH`` in one answer. They go on after those that they read."""
+
+    def write(request: GenerationRequest) -> Generation:
+        watch(request)
+        made = sum(len(step.calls) for step in request.transcript.steps)
+        second = '"secret"' if request.author == "draft" else "2"
+        calls = tuple(ToolCall("", "add", f'{{"a": {value}}}') for value in ("1", second)[made:])
+        return Generation("" if made else "I add.", "end", Usage(9, 8), calls=calls)
+
+    scorers: dict[ScoreKind, ModelHandle[Scorer]] = {"router": ModelHandle(ScriptedScorer(lambda _: 0.1))}
+    return Models(
+        draft=ModelHandle(ScriptedGenerator(write)), target=ModelHandle(ScriptedGenerator(write)), scorers=scorers
+    )
 
 
 def tool_models(watch: Callable[[GenerationRequest], object] = lambda _: None, wrong: int = 7) -> Models:

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
 
+from arbiter.exports.otel import NamedIds, export_spans
 from arbiter.log.run import Run
 from arbiter.protocols.records import StepRecord, Usage
 from tests.browser import CHROMIUM, Window
@@ -42,10 +44,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture
 def shown(viewer: Viewer, run: Run, command: Arbiter) -> list[ShownSpan]:
-    """The spans of the run, as the viewer has them. A second export changes nothing."""
+    """The spans of the run, as the viewer has them once it has stored all. A second export changes nothing."""
     environment = viewer.environment("run")
     command("export", str(run.path.parent), "--otlp", f"{viewer.url}/v1/traces", environment=environment)
-    return viewer.spans("run")
+    return stored(viewer, "run", export_spans(run, TracerProvider(id_generator=NamedIds())))
 
 
 def test_a_viewer_shows_the_problems_steps_and_decisions_of_a_run(run: Run, shown: list[ShownSpan]) -> None:
@@ -92,13 +94,25 @@ def test_a_viewer_receives_the_problems_of_a_live_endpoint(viewer: Viewer, tmp_p
         body = {"model": "arbiter", "messages": [{"role": "user", "content": "Compute (12+30)*7."}]}
         usage = fetch(f"{url}/v1/chat/completions", body)["usage"]
         wait_until_sent(url)
-    shown = viewer.spans("live")
+    shown = stored(viewer, "live", 1)
     [root] = [span for span in shown if not span.parent]
     assert "Compute (12+30)*7." in str(root.attributes["gen_ai.input.messages"])
     assert sum(span.name.startswith("step ") for span in shown) > 1
     assert viewer.total("live") == sum(
         model["prompt_tokens"] + model["completion_tokens"] for model in usage["arbiter"].values()
     )
+
+
+def stored(viewer: Viewer, project: str, least: int) -> list[ShownSpan]:
+    """Return the spans of a project once there are ``least``, and no more arrive. Phoenix stores them later."""
+    end, before = time.monotonic() + 300, -1
+    while time.monotonic() < end:
+        spans = viewer.spans(project)
+        if len(spans) >= least and len(spans) == before:
+            return spans
+        before = len(spans)
+        time.sleep(0.5)
+    pytest.fail(f"{project} has {before} spans after 300 s, not {least}")
 
 
 def wait_until_sent(url: str) -> None:

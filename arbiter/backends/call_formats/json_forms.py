@@ -8,6 +8,7 @@ from arbiter.backends.call_formats.reading import (
     ElementForm,
     OpenedForm,
     UnreadableError,
+    WrittenCalls,
     after_space,
     call_of,
     expect,
@@ -28,7 +29,7 @@ class Hermes(ElementForm):
         return "\n".join(f"{self.opening}\n{named(call.name, 'arguments', call)}\n{self.closing}" for call in calls)
 
 
-class Llama3:
+class Llama3(WrittenCalls):
     """``{"name": …, "parameters": …}``, and nothing else but the mark ``<|python_tag|>`` before it.
 
     Its keys have any order, ``arguments`` may be in place of ``parameters``, and there may be others, such as ``type``.
@@ -100,7 +101,10 @@ class Mistral(OpenedForm):
         return [ToolCall("", name[0], written)], end
 
     def written(self, calls: Sequence[ToolCall]) -> str:
-        return f"{self.opening}[{', '.join(named(call.name, 'arguments', call) for call in calls)}]"
+        return f"{self.begun(calls)}]"
+
+    def begun(self, calls: Sequence[ToolCall]) -> str:
+        return f"{self.opening}[{', '.join(named(call.name, 'arguments', call) for call in calls)}"
 
 
 class DeepSeekV3(OpenedForm):
@@ -133,8 +137,11 @@ class DeepSeekV3(OpenedForm):
         return ToolCall("", name, written), expect(text, at, self.end)
 
     def written(self, calls: Sequence[ToolCall]) -> str:
+        return self.begun(calls) + self.closing
+
+    def begun(self, calls: Sequence[ToolCall]) -> str:
         each = [f"function{self.sep}{call.name}\n```json\n{call.arguments}\n```" for call in calls]
-        return self.opening + "\n".join(f"{self.begin}{call}{self.end}" for call in each) + self.closing
+        return self.opening + "\n".join(f"{self.begin}{call}{self.end}" for call in each)
 
 
 def _calls_of(written: str) -> list[ToolCall]:

@@ -55,8 +55,24 @@ class CallForm(Protocol):
         """Return ``calls`` as the models write them."""
         ...
 
+    def begun(self, calls: Sequence[ToolCall]) -> str:
+        """Return ``calls`` as the models write them, up to where a further call can follow."""
+        ...
 
-class OpenedForm:
+
+class WrittenCalls:
+    """The base of forms whose calls can be followed by another as they are."""
+
+    def written(self, calls: Sequence[ToolCall]) -> str:
+        """Return ``calls`` as the models write them. A form implements it."""
+        raise NotImplementedError
+
+    def begun(self, calls: Sequence[ToolCall]) -> str:
+        """Return ``calls`` as the models write them, up to where a further call can follow."""
+        return self.written(calls)
+
+
+class OpenedForm(WrittenCalls):
     """The base of forms whose calls begin with the mark ``opening``."""
 
     opening: str
@@ -89,6 +105,16 @@ def read_step(form: CallForm, text: str, tools: Sequence[Tool] = ()) -> ReadStep
     first, *more = [*content, text[end:]]
     parts = [first.rstrip(), *(part.strip() for part in more)]
     return ReadStep("\n".join(part for part in parts if part), tuple(calls))
+
+
+def read_after(form: CallForm, before: Sequence[ToolCall], text: str, tools: Sequence[Tool] = ()) -> ReadStep:
+    """Return the calls in the text of a step that goes on after the calls ``before`` of the same answer."""
+    if not before or not text.strip():
+        return read_step(form, text, tools)
+    step = read_step(form, form.begun(before) + text, tools)
+    if step.violation is not None:
+        return ReadStep(text, (), step.violation, step.is_open)
+    return ReadStep(step.content, step.calls[len(before) :])
 
 
 def _refuse_half_pairs(calls: Sequence[ToolCall]) -> None:

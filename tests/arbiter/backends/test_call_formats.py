@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbiter.backends.call_formats.forms import FORMS, form_of_template
-from arbiter.backends.call_formats.reading import CallForm, read_step
+from arbiter.backends.call_formats.reading import CallForm, read_after, read_step
 from arbiter.config.model_tables import CallFormName
 from arbiter.protocols.tools import Tool, ToolCall, step_text
 
@@ -75,6 +75,29 @@ def test_what_a_form_writes_is_read_again(
     assert step.violation is None
     assert [(call.name, json.loads(call.arguments)) for call in step.calls] == calls
     assert step.content == before.rstrip()
+
+
+@pytest.mark.parametrize("name", FORMS)
+@given(calls=CALLS, count=st.integers(0, 3))
+def test_calls_that_go_on_after_others_are_read_alone(
+    name: CallFormName, calls: list[tuple[str, dict[str, Any]]], count: int
+) -> None:
+    if not is_written(name, calls):
+        return
+    form, whole, before = FORMS[name], FORMS[name].written(made(calls)), made(calls[:count])
+    begun = form.begun(before) if before else ""
+    assert whole.startswith(begun)
+    step = read_after(form, before, whole.removeprefix(begun), tools_of(calls))
+    assert (step.content.strip(), step.violation) == ("", None)
+    assert [(call.name, json.loads(call.arguments)) for call in step.calls] == calls[count:]
+
+
+@pytest.mark.parametrize("name", FORMS)
+@given(text=TEXTS | st.text())
+def test_any_text_after_a_call_can_be_read(name: CallFormName, text: str) -> None:
+    step = read_after(FORMS[name], [ToolCall("", "f", "{}")], text)
+    assert not (step.violation and step.calls)
+    assert step.violation is None or step.content == text
 
 
 @pytest.mark.parametrize("name", FORMS)

@@ -15,10 +15,11 @@ from arbiter.backends.fences import open_fence
 from arbiter.backends.scripted import ScriptedGenerator
 from arbiter.backends.step_boundaries import OutsideBlocks
 from arbiter.backends.token_texts import FastTokenTexts
+from arbiter.config.model_tables import CallFormName
 from arbiter.protocols.answer_tokens import WrittenToken
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle
 from arbiter.protocols.records import Step, Transcript, Usage
-from arbiter.protocols.tools import AnswerRules, Tool
+from arbiter.protocols.tools import AnswerRules, Tool, ToolCall, step_text
 
 RULES = AnswerRules((Tool("add"),))
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
@@ -106,6 +107,36 @@ def in_parts(text: str) -> tuple[ScriptedGenerator, CallingGenerator]:
 def a_request(*before: str, rules: AnswerRules | None = RULES) -> GenerationRequest:
     steps = tuple(Step(one, "target") for one in before)
     return GenerationRequest("p", 0, 0, "draft", Transcript("q", steps, rules=rules), "\n\n", 99, 0.0, 1.0, 0)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("content", ["", "I add."])
+def test_a_model_reads_the_calls_of_its_answer_in_its_own_form_and_goes_on_after_them(
+    form: CallFormName, content: str
+) -> None:
+    """Another model wrote the first call. What the model adds is read alone, as calls of the next step."""
+    first, second = (ToolCall("", "add", f'{{"a": {value}}}') for value in (1, 2))
+    both, begun = FORMS[form].written([first, second]), FORMS[form].begun([first])
+    seen: list[GenerationRequest] = []
+
+    def write(request: GenerationRequest) -> Generation:
+        seen.append(request)
+        return Generation(both.removeprefix(begun), "end", Usage(5, 2))
+
+    step = Step(step_text(content, [first]), "draft", overrun="\n", calls=(first,))
+    request = msgspec.structs.replace(a_request(), transcript=Transcript("q", (step,), rules=RULES))
+    answer = anyio.run(CallingGenerator(ScriptedGenerator(write), FORMS[form]).generate, request)
+    assert (answer.text.strip(), answer.calls) == ("", (second,))
+    assert seen[0].written == f"{content}\n{begun}" if content else begun
+
+
+def test_an_answer_that_adds_no_call_is_empty() -> None:
+    written = Generation("]", "end", Usage(5, 1), tokens=(WrittenToken("]", -0.1),))
+    model = ScriptedGenerator(lambda _: written)
+    step = Step("", "draft", overrun="\n", calls=(ToolCall("", "add", "{}"),))
+    request = msgspec.structs.replace(a_request(), transcript=Transcript("q", (step,), rules=RULES))
+    answer = anyio.run(CallingGenerator(model, FORMS["mistral"]).generate, request)
+    assert (answer.text, answer.calls, answer.valid, answer.tokens) == ("", (), None, ())
 
 
 def test_a_separator_within_a_call_does_not_end_the_step() -> None:

@@ -57,14 +57,15 @@ def models(asked: Asked) -> Models:
         asked(request.call)
         last = request.step >= 2 + 4 * share(request.problem)
         text = "\\boxed{7}" if last else f"{request.author} {share(request.transcript)}"
-        return Generation(text, "end" if last else "separator", Usage(9, 3))
+        sure = max(share("sure", request.author, text), 0.01) if request.confidence else None
+        return Generation(text, "end" if last else "separator", Usage(9, 3), confidence=sure)
 
     def rate(request: ScoreRequest) -> float:
         asked(request.call)
         return share(request.candidate, request.step)
 
     return Models(
-        draft=ModelHandle(ScriptedGenerator(write, seconds), 4),
+        draft=ModelHandle(ScriptedGenerator(write, seconds, writes_blocks=True), 4),
         target=ModelHandle(ScriptedGenerator(write, seconds), 4),
         scorers={"prm": ModelHandle(ScriptedScorer(rate, seconds), 4)},
     )

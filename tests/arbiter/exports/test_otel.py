@@ -4,6 +4,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -17,6 +18,7 @@ from arbiter.exports.otlp import send_spans
 from arbiter.log.run import Run
 from arbiter.protocols.errors import ReportError
 from arbiter.protocols.events import CallRetried, CallStarted, Event, ProblemEnded, StartProblemEvent
+from tests.arbiter.distributed.scripted_cluster import a_config, solved
 from tests.arbiter.span_collector import SpanCollector
 
 RecordRun = Callable[..., Run]
@@ -329,3 +331,26 @@ def test_no_password_of_a_collector_is_in_an_error(plain_run: Run) -> None:
 def test_the_command_sends_spans(arbiter: Callable[..., object], plain_run: Run, collector: SpanCollector) -> None:
     arbiter("export", str(plain_run.path.parent), "--otlp", collector.url)
     assert len(collector.sent) == 1
+
+
+def test_a_glimpse_is_a_request_of_its_step_before_the_step_itself(tmp_path: Path) -> None:
+    """Each step of a run with glimpses has the request for its first token, and one for the whole step."""
+    config = a_config(run_type="glimpse", thresholds={"glimpse": 0.5})
+    anyio.run(solved, tmp_path, config, None)
+    run = Run.open(tmp_path)
+    spans = spans_of(run)
+    roots = {span.name: place(span).span_id for span in spans if span.parent is None}
+    for problem in run.problems():
+        for number, step in enumerate(problem.steps()):
+            [shown] = [
+                span
+                for span in spans
+                if span.parent
+                and span.parent.span_id == roots[f"solve {problem.key[0]}"]
+                and attributes_of(span).get("arbiter.step") == number + 1
+            ]
+            made = [span for span in requests(spans) if span.parent and span.parent.span_id == place(shown).span_id]
+            first, *others = sorted(made, key=lambda span: span.start_time or 0)
+            assert attributes_of(first)["arbiter.role"] == "draft"
+            assert [attributes_of(span)["arbiter.role"] for span in others] == [step.kept.author]
+            assert attributes_of(shown)["arbiter.step.verdict"] == step.verdict

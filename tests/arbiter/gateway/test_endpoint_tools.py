@@ -99,6 +99,48 @@ async def test_the_helper_of_the_openai_package_joins_the_chunks(endpoint: Any) 
     assert [(call.function.name, call.function.arguments) for call in message.tool_calls] == [("add", '{"a": 1}')]
 
 
+def two_calls(request: GenerationRequest) -> Generation:
+    """Add twice in one answer; the draft writes the second call wrong. It goes on after the calls before."""
+    made = sum(len(step.calls) for step in request.transcript.steps)
+    values: list[object] = [1, "x" if request.author == "draft" else 2]
+    calls = tuple(ToolCall("", "add", json.dumps({"a": value})) for value in values[made:])
+    return Generation("" if made else "I add both.", "end", Usage(10, 5), calls=calls)
+
+
+@pytest.mark.asyncio
+async def test_the_calls_of_several_steps_are_numbered_through_and_joined_by_the_helper(endpoint: Any) -> None:
+    asked: Any = {"model": "arbiter", "messages": [QUESTION], "tools": [ADD]}
+    async with (
+        endpoint(two_calls) as served,
+        AsyncOpenAI(base_url=f"{BASE}/v1", api_key="-", http_client=served.client) as openai,
+    ):
+        whole = (await openai.chat.completions.create(**asked)).choices[0]
+        chunks = [chunk async for chunk in await openai.chat.completions.create(**asked, stream=True)]
+        async with openai.chat.completions.stream(**asked) as stream:
+            joined = (await stream.get_final_completion()).choices[0]
+    calls = [call for chunk in chunks for one in chunk.choices for call in one.delta.tool_calls or ()]
+    assert [call.index for call in calls] == [0, 1]
+    for choice in (whole, joined):
+        assert (choice.finish_reason, choice.message.content) == ("tool_calls", "I add both.")
+        made = choice.message.tool_calls or []
+        assert [call.function.arguments for call in made if call.type == "function"] == ['{"a": 1}', '{"a": 2}']
+        assert len({call.id for call in made}) == 2
+
+
+@pytest.mark.asyncio
+async def test_a_response_has_an_item_for_the_call_of_each_step(endpoint: Any) -> None:
+    async with (
+        endpoint(two_calls) as served,
+        AsyncOpenAI(base_url=f"{BASE}/v1", api_key="-", http_client=served.client) as openai,
+    ):
+        asked: Any = {"model": "arbiter", "input": "1+1+1?", "tools": [FLAT]}
+        whole = await openai.responses.create(**asked)
+        events = [event async for event in await openai.responses.create(**asked, stream=True)]
+    assert [item.type for item in whole.output] == ["message", "function_call", "function_call"]
+    done = [event.item.type for event in events if event.type == "response.output_item.done"]
+    assert done == ["message", "function_call", "function_call"]
+
+
 @pytest.mark.asyncio
 async def test_a_loop_through_the_responses_api_ends_with_an_answer(endpoint: Any) -> None:
     async with (

@@ -50,7 +50,8 @@ def a_world(seed: int, failures: float) -> Models:
         agreement = PrefixMatch(3, 2) if request.proposal and share(seed, "checks", request.call) < 0.7 else None
         overhead = Usage(1, 1) if drawn > 0.9 else Usage()
         if request.transcript.rules is not None and (drawn := share(seed, "calls", request.call, request.seed)) < 0.3:
-            calls = (ToolCall("", "add", "{}" if drawn < 0.1 else '{"a": 1}'),)
+            wrong = [share(seed, "wrong", request.call, index) < 0.3 for index in range(int(drawn * 10) + 1)]
+            calls = tuple(ToolCall("", "add", "{}" if one else '{"a": 1}') for one in wrong)
             return Generation("I add." if drawn > 0.2 else "", "end", Usage(5, 3), overhead, calls=calls)
         sure = max(share(seed, "sure", request.call), 0.01) if request.confidence else None
         return Generation(text, ending, Usage(5, 3), overhead, agreement, confidence=sure)

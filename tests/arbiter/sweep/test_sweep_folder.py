@@ -15,7 +15,7 @@ from arbiter.config.config import Config
 from arbiter.data import Problem
 from arbiter.evaluation.sweep_tuning import read_sweep
 from arbiter.log.checksums import of_document
-from arbiter.protocols.errors import ConfigError, RunError
+from arbiter.protocols.errors import ArbiterError, ConfigError, RunError
 from arbiter.runs.file_checks import check_files
 from arbiter.runs.folder import open_run, read_records
 from arbiter.runs.regrading import regrade
@@ -59,6 +59,16 @@ def test_what_shared_answers_cannot_have_is_refused_with_the_way_out(
         sweep(request(a_config(**keys)), tmp_path / "sweep", quiet)
     assert named in str(error.value)
     assert not (tmp_path / "sweep").exists()
+
+
+def test_a_sweep_whose_models_cannot_be_opened_leaves_neither_a_configuration_nor_points(
+    a_config: Configs, tmp_path: Path, quiet: Any
+) -> None:
+    (tmp_path / "empty").mkdir()
+    config = a_config(models={"draft": {"model": str(tmp_path / "empty"), "prompt": "{question}"}})
+    with pytest.raises(ArbiterError):
+        sweep(SweepRequest(config, plan(config, ["draft"], [])), tmp_path / "sweep", quiet)
+    assert [path.name for path in (tmp_path / "sweep").iterdir()] == [".sweep.lock"]
 
 
 def test_another_experiment_is_refused_with_the_key_before_anything_is_loaded(

@@ -105,3 +105,13 @@ async def test_the_pocket_target_writes_in_steps_what_it_writes_in_one_go() -> N
     steps = await solved({"target": target}, questions, world.PROMPT, **keys)
     assert list(map(token_ids, steps)) == list(map(token_ids, whole))
     assert all(len(one.steps) > 1 for one in steps)
+
+
+@pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS)
+@pytest.mark.asyncio
+async def test_blocks_change_no_token_of_a_mixed_transcript(cut: Any) -> None:
+    both, keys = models(cut, 0), {"run_type": "random", "thresholds": {"random": 0.4}}
+    one_by_one = await solved(both, QUESTIONS, **keys)
+    in_blocks = await solved(both, QUESTIONS, **keys, block=4)
+    assert list(map(token_ids, in_blocks)) == list(map(token_ids, one_by_one))
+    assert {step.kept.author for one in in_blocks for step in one.steps} == {"draft", "target"}
