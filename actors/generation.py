@@ -114,7 +114,7 @@ class StepGenerator:
         gathering: Gathering | None = None,
         keeps_others: bool = False,
     ) -> CallGenerated:
-        """Request a step. Of an answer with several calls, each is a step; ``keeps_others`` keeps those after the first."""
+        """Request a step. Each of several calls is a step of its own; ``keeps_others`` keeps those after the first."""
         request, checked = self._request(context, call, sample, proposal), self._checked(context)
         if checked is None:
             writer = self._for(context, call.is_ahead)
