@@ -87,7 +87,7 @@ class Study(NoJournal):
         self._servers: dict[Model, SimulatedServer] = {model: SimulatedServer(speed) for model, speed in speeds.items()}
         self._bounds = Bounds(speeds, hardware.running)
         self._sent: dict[str, float] = {}
-        self._waited: dict[Model, float] = defaultdict(float)  # for a slot
+        self._waited: dict[str, float] = defaultdict(float)  # for a slot
         self._lost: dict[Model, float] = defaultdict(float)
         self._lost_ahead: dict[str, float] = {}
         self._solutions: list[Solution] = []

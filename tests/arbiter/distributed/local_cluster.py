@@ -2,6 +2,7 @@
 
 import os
 from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 _TRIES = 3  # processes of Ray give up early on a busy machine
@@ -9,7 +10,7 @@ _TRIES = 3  # processes of Ray give up early on a busy machine
 
 def two_nodes(*gpus: int) -> Any:
     """Start a cluster whose nodes have two CPUs, and so many GPUs, which Ray only counts."""
-    from ray.cluster_utils import Cluster
+    Cluster: Any = import_module("ray.cluster_utils").Cluster  # noqa: N806 - a class; Ray is not installed everywhere
 
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # else Ray waits for the machine's own address
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")

@@ -36,7 +36,7 @@ def groups(**models: dict[str, Any]) -> list[ServerGroup]:
 
 
 def test_servers_that_share_a_gpu_go_to_one_machine_and_others_anywhere() -> None:
-    shared = {"gpus": [4], "memory_fraction": 0.4}
+    shared: dict[str, Any] = {"gpus": [4], "memory_fraction": 0.4}
     found = groups(
         draft=served(30000, **shared), target=served(30001, gpus=[0, 1], tensor_parallel=2), prm=served(30002, **shared)
     )
@@ -139,7 +139,7 @@ def test_room_counts_machines_and_not_only_gpus() -> None:
 
 
 def test_a_machine_that_has_left_the_cluster_has_no_room() -> None:
-    nodes = [
+    nodes: list[dict[str, Any]] = [
         {"Alive": True, "NodeManagerAddress": "10.0.0.7", "Resources": {"CPU": 2.0, "GPU": 2.0}},
         {"Alive": False, "NodeManagerAddress": "10.0.0.8", "Resources": {}},
     ]

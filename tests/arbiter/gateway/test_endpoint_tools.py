@@ -109,18 +109,19 @@ def two_calls(request: GenerationRequest) -> Generation:
 
 @pytest.mark.asyncio
 async def test_the_calls_of_several_steps_are_numbered_through_and_joined_by_the_helper(endpoint: Any) -> None:
-    asked: Any = {"model": "arbiter", "messages": [QUESTION], "tools": [ADD]}
     async with (
         endpoint(two_calls) as served,
         AsyncOpenAI(base_url=f"{BASE}/v1", api_key="-", http_client=served.client) as openai,
     ):
-        whole = (await openai.chat.completions.create(**asked)).choices[0]
-        chunks = [chunk async for chunk in await openai.chat.completions.create(**asked, stream=True)]
-        async with openai.chat.completions.stream(**asked) as stream:
+        completions, tools = openai.chat.completions, [ADD]
+        completion = await completions.create(model="arbiter", messages=[QUESTION], tools=tools)
+        streamed = await completions.create(model="arbiter", messages=[QUESTION], tools=tools, stream=True)
+        chunks = [chunk async for chunk in streamed]
+        async with completions.stream(model="arbiter", messages=[QUESTION], tools=tools) as stream:
             joined = (await stream.get_final_completion()).choices[0]
     calls = [call for chunk in chunks for one in chunk.choices for call in one.delta.tool_calls or ()]
     assert [call.index for call in calls] == [0, 1]
-    for choice in (whole, joined):
+    for choice in (completion.choices[0], joined):
         assert (choice.finish_reason, choice.message.content) == ("tool_calls", "I add both.")
         made = choice.message.tool_calls or []
         assert [call.function.arguments for call in made if call.type == "function"] == ['{"a": 1}', '{"a": 2}']
@@ -133,9 +134,9 @@ async def test_a_response_has_an_item_for_the_call_of_each_step(endpoint: Any) -
         endpoint(two_calls) as served,
         AsyncOpenAI(base_url=f"{BASE}/v1", api_key="-", http_client=served.client) as openai,
     ):
-        asked: Any = {"model": "arbiter", "input": "1+1+1?", "tools": [FLAT]}
-        whole = await openai.responses.create(**asked)
-        events = [event async for event in await openai.responses.create(**asked, stream=True)]
+        whole = await openai.responses.create(model="arbiter", input="1+1+1?", tools=[FLAT])
+        streamed = await openai.responses.create(model="arbiter", input="1+1+1?", tools=[FLAT], stream=True)
+        events = [event async for event in streamed]
     assert [item.type for item in whole.output] == ["message", "function_call", "function_call"]
     done = [event.item.type for event in events if event.type == "response.output_item.done"]
     assert done == ["message", "function_call", "function_call"]

@@ -110,7 +110,8 @@ async def test_the_pocket_target_writes_in_steps_what_it_writes_in_one_go() -> N
 @pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS)
 @pytest.mark.asyncio
 async def test_blocks_change_no_token_of_a_mixed_transcript(cut: Any) -> None:
-    both, keys = models(cut, 0), {"run_type": "random", "thresholds": {"random": 0.4}}
+    both = models(cut, 0)
+    keys: dict[str, Any] = {"run_type": "random", "thresholds": {"random": 0.4}}
     one_by_one = await solved(both, QUESTIONS, **keys)
     in_blocks = await solved(both, QUESTIONS, **keys, block=4)
     assert list(map(token_ids, in_blocks)) == list(map(token_ids, one_by_one))

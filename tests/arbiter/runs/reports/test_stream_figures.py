@@ -119,6 +119,7 @@ async def test_the_summary_of_a_run_has_the_times_that_its_log_tells(a_config: C
     config = a_config(run_type="target", serve={"slo": {"latency": 3600}})
     summary = await bench_run(config, tmp_path)
     assert summary.stream_times == answer_times(Run.open(tmp_path), config.serve.slo, summary.wall_seconds)
+    assert summary.stream_times is not None
     assert (summary.stream_times.answers, summary.stream_times.good) == (2, 2)
     assert read_summary(tmp_path, Summary) == summary
 
