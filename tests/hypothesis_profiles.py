@@ -3,7 +3,7 @@
 | profile | examples | which |
 |---|---|---|
 | `dev` (default) | 20 | other ones in each run, so that everyday work finds what CI has not seen |
-| `ci` | 40 | the same ones in each run, so that a commit fails only for what it changed |
+| `ci` | 25 | the same ones in each run, so that a commit fails only for what it changed |
 | `nightly` | 1,000 | other ones in each run |
 
 `pytest --hypothesis-profile NAME` chooses one. No profile has a deadline: a busy machine would fail a sound test.
@@ -18,7 +18,7 @@ def register() -> None:
     """Register the profiles and load `dev`."""
     settings.register_profile("dev", deadline=None, max_examples=20, suppress_health_check=_SLOW_STRATEGIES)
     settings.register_profile(
-        "ci", deadline=None, max_examples=40, suppress_health_check=_SLOW_STRATEGIES, derandomize=True
+        "ci", deadline=None, max_examples=25, suppress_health_check=_SLOW_STRATEGIES, derandomize=True
     )
     settings.register_profile("nightly", deadline=None, max_examples=1000, suppress_health_check=_SLOW_STRATEGIES)
     settings.load_profile("dev")

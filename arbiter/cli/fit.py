@@ -1,4 +1,7 @@
-"""``arbiter fit``: learn a small policy offline from collected rows, and write it into a configuration."""
+"""``arbiter fit``: learn a small policy offline from collected rows, and write it into a configuration.
+
+Needs the extra ``train``.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -60,6 +60,14 @@ STEP = streamed(("4", numbers("4"), 1), ("2", numbers("2"), 2), ("", numbers("\n
 
 
 @pytest.mark.asyncio
+async def test_the_server_is_told_to_leave_the_models_distribution_as_it_is(server: FakeServer, step: StepOf) -> None:
+    serves(server, STEP)
+    await step({})
+    neutral = {"repeat_penalty": 1.0, "min_p": 0.0, "top_k": 0}
+    assert {name: server.asked[-1].body.get(name) for name in neutral} == neutral
+
+
+@pytest.mark.asyncio
 async def test_a_step_is_a_stream_with_its_ending_its_numbers_and_its_counts(server: FakeServer, step: StepOf) -> None:
     serves(server, STEP)
     found = await step({"tokenizer": TOKENIZER}, token_exact=True)

@@ -149,12 +149,10 @@ async def test_all_requests_of_a_problem_have_one_routing_key_and_other_problems
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("named", [True, False], ids=["in the table", "by the server"])
-async def test_llama_cpp_is_told_to_leave_the_models_distribution_as_it_is(
-    named: bool, server: FakeServer, step: Ask, answer: Answer
+async def test_llama_cpp_in_the_table_is_told_to_leave_the_models_distribution_as_it_is(
+    server: FakeServer, step: Ask, answer: Answer
 ) -> None:
     server.replies(answer())
-    server.models = {"body": {"data": [{"id": "m", "owned_by": "me" if named else "llamacpp"}]}}
-    await step({"server": {"engine": "llama.cpp"}} if named else {})
+    await step({"server": {"engine": "llama.cpp"}})
     neutral = {"repeat_penalty": 1.0, "min_p": 0.0, "top_k": 0}
     assert {name: server.asked[0].body.get(name) for name in neutral} == neutral
