@@ -22,6 +22,7 @@ from arbiter.distributed.ray_library import (
     error_of,
     first_line,
     is_reachable,
+    until_gone,
 )
 from arbiter.distributed.ray_servers import RayServers, ServersEnd, ServersJob, ServersPlace, ServersTold
 from arbiter.protocols.errors import ArbiterError, ConfigError, RunError
@@ -129,6 +130,7 @@ class RayFleet:
         self._actors = {group: self._started(group, job) for group, job in jobs.items()}
         self._hosts: dict[ServerGroup, str] = {}
         self._are_ready = anyio.Event()
+        self._is_gone = False
 
     async def ready(self) -> dict[str, str]:
         """Wait until every server has been ready. Return the addresses of their machines, by the models' keys."""
@@ -142,8 +144,16 @@ class RayFleet:
                 tasks.start_soon(self._keep, group)
                 tasks.start_soon(self._tell, group)
 
+    async def watch(self) -> None:
+        """Raise ``RunError`` when the cluster has gone. Never returns."""
+        await until_gone(self._ray)
+        self._is_gone = True
+        raise _gone("it no longer answers")
+
     async def stop(self) -> None:
-        """Stop all servers, and free what they had in the cluster."""
+        """Stop all servers, and free what they had in the cluster. Without a cluster, nothing is left of them."""
+        if self._is_gone:
+            return
         with anyio.CancelScope(shield=True):
             with anyio.move_on_after(_ENDING):
                 async with anyio.create_task_group() as tasks:
@@ -175,7 +185,7 @@ class RayFleet:
                 node, end = await self._run(group, again=deaths > 0)
             except self._ray.exceptions.RayActorError as error:
                 if not await is_reachable(self._ray):
-                    raise _gone(error) from error
+                    await anyio.sleep_forever()  # ``watch`` ends the fleet
                 deaths = 1 if self._hosts.pop(group, None) else deaths + 1
                 if deaths > _TRIES:
                     raise RunError(f"the process of {group.name} died {deaths} times: {first_line(error)}") from error
@@ -184,7 +194,7 @@ class RayFleet:
                 )
                 await anyio.sleep(PAUSE)
             except self._ray.exceptions.RayError as error:
-                raise _gone(error) from error
+                raise _gone(first_line(error)) from error
             else:
                 if end.error is not None:
                     raise error_of(f"on {node}", *end.error)
@@ -212,7 +222,7 @@ class RayFleet:
                 await anyio.sleep(PAUSE)
                 continue
             except self._ray.exceptions.RayError as error:
-                raise _gone(error) from error
+                raise _gone(first_line(error)) from error
             for line in told.lines:
                 self._notify(line)
             if told.address is not None:
@@ -252,6 +262,7 @@ async def open_ray_fleet(
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(fleet.run)
+                tasks.start_soon(fleet.watch)
                 yield fleet
                 tasks.cancel_scope.cancel()
         finally:
@@ -268,7 +279,7 @@ def _waits(group: ServerGroup) -> str:
     return f"{group.name} does not start: it needs {gpus} that nobody else uses (ray status shows who uses them)"
 
 
-def _gone(error: Exception) -> RunError:
+def _gone(reason: str) -> RunError:
     return RunError(
-        f"the Ray cluster failed, and the servers in it ended: {first_line(error)}. Start the cluster, then arbiter up"
+        f"the Ray cluster failed, and the servers in it ended: {reason}. Start the cluster, then arbiter up"
     )

@@ -21,7 +21,8 @@ PAUSE = 0.5
 """The time in seconds before an actor that died is called again."""
 
 _T = TypeVar("_T")
-_SILENT = 10.0  # seconds without an answer after which the cluster counts as gone
+_LOOK = 5.0  # seconds between two questions whether the cluster is still there
+_SILENT = 10.0  # seconds that it has to answer
 _LONG = 60.0  # seconds after which an actor that does not start is mentioned
 
 Handle = Any
@@ -122,8 +123,19 @@ async def answered(ray: Handle, call: Callable[[], Awaitable[_T]], slow: Callabl
         await anyio.sleep(PAUSE)
 
 
+async def until_gone(ray: Handle) -> None:
+    """Return when the cluster has left two questions in a row without an answer.
+
+    Without its head, Ray lets all calls wait, and ends this process after a minute without a word.
+    """
+    unanswered = 0
+    while unanswered < 2:
+        await anyio.sleep(_LOOK)
+        unanswered = 0 if await is_reachable(ray) else unanswered + 1
+
+
 async def is_reachable(ray: Handle) -> bool:
-    """Return whether the cluster answers. Without its head, Ray waits for it, and ends this process after a minute."""
+    """Return whether the cluster answers now."""
     with anyio.move_on_after(_SILENT):
         await anyio.to_thread.run_sync(ray.nodes, abandon_on_cancel=True)
         return True

@@ -25,7 +25,7 @@ from arbiter.distributed.ray_library import (
     end_actors,
     error_of,
     first_line,
-    is_reachable,
+    until_gone,
 )
 from arbiter.distributed.segment_worker import Finished, SessionPlace
 from arbiter.distributed.shared_limits import ServerLimit, divided
@@ -83,7 +83,8 @@ class RaySolver:
         ray = await anyio.to_thread.run_sync(ray_library.connect, place.address, cpus, abandon_on_cancel=True)
         try:
             hosts = await hosts_of(ray, session.config, watcher.notice)
-            session = replace(session, config=with_hosts(session.config, hosts))
+            # the cluster's processes have another working directory than this one
+            session = replace(session, config=with_hosts(session.config, hosts), log=session.log.absolute())
             async with _started(ray, place, session) as crew:
                 watcher.solving(lambda: crew.occupancy)
                 return await crew.solve(done, watcher)
@@ -106,7 +107,7 @@ class _Crew:
         self._left = {(problem.id, sample) for problem, sample in session.left}
         self._reports: dict[str, WorkerReport] = {}
         self._slots: dict[str, dict[str, Occupancy]] = {}
-        self._has_died = False
+        self._has_died = self._is_gone = False
         self._all_solved, self._all_ended = anyio.Event(), anyio.Event()
 
     @property
@@ -126,6 +127,7 @@ class _Crew:
                 for name in self.workers:
                     tasks.start_soon(self._keep, name, watcher)
                     tasks.start_soon(self._deliver, name, done)
+                tasks.start_soon(self._watch)
                 await self._all_solved.wait()
                 with anyio.move_on_after(_ENDING):
                     await self._all_ended.wait()
@@ -138,12 +140,19 @@ class _Crew:
         return self._spent()
 
     async def stop(self) -> None:
-        """Let the workers write what they have, and end all actors."""
+        """Let the workers write what they have, and end all actors. Without a cluster, nothing is left of them."""
+        if self._is_gone:
+            return
         with anyio.CancelScope(shield=True):
             if len(self._reports) < len(self.workers):
                 with anyio.move_on_after(_ENDING):
                     await self._stop_workers()
             await end_actors(self._ray, (*self.workers.values(), self._ledger))
+
+    async def _watch(self) -> None:
+        await until_gone(self._ray)
+        self._is_gone = True
+        raise RunError("the Ray cluster failed: it no longer answers. The run can be resumed, also without Ray")
 
     async def _stop_workers(self) -> None:
         running = [worker for name, worker in self.workers.items() if name not in self._reports]
@@ -164,8 +173,6 @@ class _Crew:
             try:
                 report = await self._run(name, watcher)
             except self._ray.exceptions.RayActorError as error:
-                if not await is_reachable(self._ray):
-                    raise
                 deaths = deaths + 1 if left == len(self._left) else 1
                 left, self._has_died = len(self._left), True
                 if deaths > _TRIES:
