@@ -61,7 +61,7 @@ def test_the_report_is_that_of_the_whole_folder(
     folder = finished(a_config(**keys), tmp_path / "whole")
     whole, alone = read_run(folder), read_run(log_alone(folder, tmp_path / "log", *also))
     assert (alone.state, alone.questions) == (whole.state, whole.questions)
-    unknown: dict[str, object] = dict.fromkeys(("cpu_seconds", "wall_seconds", "stream_times"))
+    unknown: dict[str, object] = {"cpu_seconds": None, "wall_seconds": None, "stream_times": None}
     unknown |= {"kv_memory": {}, "prefix_caches": {}}
     assert msgspec.structs.replace(alone.summary, **unknown) == msgspec.structs.replace(whole.summary, **unknown)
     assert alone.summary.wall_seconds == pytest.approx(whole.summary.wall_seconds, abs=0.1)
