@@ -154,7 +154,7 @@ def collect_command(
         Default: on for a new collection, off with `--resume`.
     rollouts
         After the rows, also find out what each step is worth for the answer. From each step, the draft alone solves the
-        rest of the problem so many times: after its own step, and after the target's. `rollouts.jsonl` has the shares
+        rest of the problem this many times: after its own step, and after the target's. `rollouts.jsonl` has the shares
         of right answers, and `arbiter train router --label answer` learns from them. More than 1 needs a temperature
         above 0. With `--resume`, only steps without values are solved. Default: no rollouts.
     json

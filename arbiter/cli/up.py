@@ -15,7 +15,7 @@ from arbiter.cli.console import guarded, stderr
 from arbiter.cli.endings import say
 from arbiter.cli.terminal import write_text
 from arbiter.cli.up_on_ray import check_ray_options, up_on_ray
-from arbiter.cli.up_signals import run_beside, run_until_signal
+from arbiter.cli.up_signals import run_until_signal, run_with_servers
 from arbiter.config.config import load_config
 from arbiter.protocols.errors import ConfigError
 from arbiter.servers.fleet import Fleet, open_fleet, shown
@@ -113,7 +113,7 @@ async def _up_here(
         with _live(fleet, gpus, bool(command)):
             await fleet.ready()
             if command:
-                return await run_beside(command)
+                return await run_with_servers(command)
             say(f"all servers are ready: {', '.join(f'{launch.name} at {launch.address}' for launch in launches)}")
             say(f"next, in another terminal: arbiter bench {shlex.quote(config)}; Ctrl-C here stops the servers")
             while True:

@@ -9,7 +9,7 @@ import anyio
 import anyio.to_thread
 
 from arbiter.cli.endings import say
-from arbiter.cli.up_signals import run_beside
+from arbiter.cli.up_signals import run_with_servers
 from arbiter.config.config import Config
 from arbiter.protocols.errors import ConfigError
 from arbiter.servers.plan_types import Launch
@@ -44,7 +44,7 @@ async def up_on_ray(
     async with open_ray_fleet(ray, config, source, launches, logs, say) as fleet:
         hosts = await fleet.ready()
         if command:
-            return await run_beside(command)
+            return await run_with_servers(command)
         keys = keys_of(config)
         say(
             f"all servers are ready: {', '.join(f'{name} at {host}:{keys[name].port}' for name, host in hosts.items())}"

@@ -1,4 +1,4 @@
-"""What ``arbiter up`` does here and on Ray: servers run until a signal arrives, or until a command beside them ends."""
+"""How ``arbiter up`` runs servers, here and on Ray: until a signal arrives, or until a command that uses them ends."""
 
 import os
 import signal
@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import anyio
 
 from arbiter.cli.endings import say
-from arbiter.protocols.errors import ArbiterError
-from arbiter.servers.fleet import first_of, leashed, stop
+from arbiter.servers.fleet import first_error, leashed, stop
 
 
 def run_until_signal(body: Callable[[], Awaitable[int]]) -> int:
@@ -19,16 +18,11 @@ def run_until_signal(body: Callable[[], Awaitable[int]]) -> int:
 async def _run(body: Callable[[], Awaitable[int]]) -> int:
     received: list[signal.Signals] = []
     status = 0
-    try:
+    with first_error():
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_listen, tasks.cancel_scope, received)
             status = await body()
             tasks.cancel_scope.cancel()
-    except BaseExceptionGroup as group:
-        known = group.subgroup(ArbiterError)
-        if known is None:
-            raise
-        raise first_of(known) from group
     say("all servers are stopped")
     return 128 + received[0] if received else status
 
@@ -43,8 +37,8 @@ async def _listen(scope: anyio.CancelScope, received: list[signal.Signals]) -> N
                 scope.cancel()
 
 
-async def run_beside(command: Sequence[str]) -> int:
-    """Run ``command`` beside servers that are ready, and return its exit status."""
+async def run_with_servers(command: Sequence[str]) -> int:
+    """Run ``command`` while servers are ready, and return its exit status."""
     process = await leashed(command, os.environ)
     try:
         return await process.wait()

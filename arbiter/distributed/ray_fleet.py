@@ -24,9 +24,9 @@ from arbiter.distributed.ray_library import (
     is_reachable,
     until_gone,
 )
-from arbiter.distributed.ray_servers import RayServers, ServersEnd, ServersJob, ServersPlace, ServersTold
-from arbiter.protocols.errors import ArbiterError, ConfigError, RunError
-from arbiter.servers.fleet import GRACE_SECONDS, Patience, first_of
+from arbiter.distributed.ray_servers import RayServers, ServersEnd, ServersJob, ServersNews, ServersPlace
+from arbiter.protocols.errors import ConfigError, RunError
+from arbiter.servers.fleet import GRACE_SECONDS, Patience, first_error
 from arbiter.servers.plan_types import Launch
 
 _LOOPBACK = ("127.0.0.1", "::1")
@@ -95,7 +95,7 @@ class _RayNode(msgspec.Struct):
 
 
 def check_room(groups: Sequence[ServerGroup], nodes: Sequence[ClusterNode]) -> None:
-    """Raise ``ConfigError`` if the cluster has not the GPUs that ``groups`` name, whoever uses them now."""
+    """Raise ``ConfigError`` if the cluster lacks the GPUs that ``groups`` name. Those that others use count as well."""
     asked, there = sum(len(group.gpus) for group in groups), sum(node.gpus for node in nodes)
     largest = max((node.gpus for node in nodes), default=0)
     if asked <= there and all(len(group.gpus) <= largest for group in groups):
@@ -217,16 +217,16 @@ class RayFleet:
     async def _tell(self, group: ServerGroup) -> None:
         while True:
             try:
-                told = msgspec.json.decode(await self._actors[group].told.remote(), type=ServersTold)
+                news = msgspec.json.decode(await self._actors[group].news.remote(), type=ServersNews)
             except self._ray.exceptions.RayActorError:  # ``_keep`` says so
                 await anyio.sleep(PAUSE)
                 continue
             except self._ray.exceptions.RayError as error:
                 raise _gone(first_line(error)) from error
-            for line in told.lines:
+            for line in news.lines:
                 self._notify(line)
-            if told.address is not None:
-                self._hosts[group] = told.address
+            if news.address is not None:
+                self._hosts[group] = news.address
             if len(self._hosts) == len(self._actors):
                 self._are_ready.set()
 
@@ -253,7 +253,7 @@ async def open_ray_fleet(
     ``RunError`` if it fails.
     """
     groups = groups_of(config, launches)
-    try:
+    with first_error():
         check_room(groups, nodes_of(await anyio.to_thread.run_sync(ray.nodes)))
         check_free(groups, await anyio.to_thread.run_sync(ray.util.list_named_actors))
         groups.sort(key=lambda group: -len(group.gpus))  # the largest first, while a machine has room for it
@@ -267,11 +267,6 @@ async def open_ray_fleet(
                 tasks.cancel_scope.cancel()
         finally:
             await fleet.stop()
-    except BaseExceptionGroup as group:
-        known = group.subgroup(ArbiterError)
-        if known is None:
-            raise
-        raise first_of(known) from group
 
 
 def _waits(group: ServerGroup) -> str:

@@ -21,7 +21,7 @@ from arbiter.distributed.published_servers import with_hosts
 from arbiter.distributed.ray_library import ray_module, versions
 from arbiter.protocols.errors import ArbiterError, ConfigError
 from arbiter.protocols.records import Record
-from arbiter.servers.fleet import GRACE_SECONDS, Patience, first_of, open_fleet
+from arbiter.servers.fleet import GRACE_SECONDS, Patience, first_error, open_fleet
 from arbiter.servers.interpreters import find_interpreter
 from arbiter.servers.plan import plan
 from arbiter.servers.plan_types import Launch
@@ -57,7 +57,7 @@ class ServersPlace(Record, frozen=True):
     versions: dict[str, str]
 
 
-class ServersTold(Record, frozen=True):
+class ServersNews(Record, frozen=True):
     """Lines for people, and the ``address`` of the machine, None until all servers have been ready."""
 
     lines: tuple[str, ...]
@@ -87,14 +87,10 @@ class _MachineServers:
     async def run(self, again: bool) -> None:
         """Keep the servers running until ``stop`` is called. Raises the error that ended one of them."""
         try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._until_stopped, tasks.cancel_scope)
-                await self._keep(again)
-        except BaseExceptionGroup as group:
-            known = group.subgroup(ArbiterError)
-            if known is None:
-                raise
-            raise first_of(known) from group
+            with first_error():
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._until_stopped, tasks.cancel_scope)
+                    await self._keep(again)
         finally:
             self._ending.set()  # ends the thread that waits for it
 
@@ -152,14 +148,14 @@ class RayServers:
                 self._ended.set()
         return _encode(self._end)
 
-    def told(self) -> bytes:
-        """Return ``ServersTold``: what happened since the last call. If nothing did, wait a second for it."""
+    def news(self) -> bytes:
+        """Return ``ServersNews``: what happened since the last call. If nothing did, wait a second for it."""
         found: list[str] = []
         with suppress(queue.Empty):
             found.append(self._lines.get(timeout=_WAIT))
             while True:
                 found.append(self._lines.get_nowait())
-        return _encode(ServersTold(tuple(found), self.address()))
+        return _encode(ServersNews(tuple(found), self.address()))
 
     def address(self) -> str | None:
         """Return the machine's address as soon as all servers have been ready; None before."""
@@ -182,7 +178,7 @@ class RayServers:
 
 
 async def _checked(check_now: Callable[[], None], seconds: float) -> None:
-    """Check until it succeeds, for so many ``seconds`` at most."""
+    """Check until it succeeds, for at most ``seconds``."""
     end = anyio.current_time() + seconds
     while True:
         try:

@@ -10,13 +10,12 @@ from typing import Protocol
 import anyio
 import msgspec
 
-from arbiter.actors.supervision import services
 from arbiter.distributed.segment_keeper import Appended
 from arbiter.distributed.segment_store import Lost
 from arbiter.log.history import Key
 from arbiter.log.lines import Happened, Line, compact
 from arbiter.log.segmented_log import Chain
-from arbiter.log.writer import ROOM, LineWriter
+from arbiter.log.writer import ROOM, LineWriter, running
 from arbiter.protocols.errors import RunError
 from arbiter.protocols.events import ProblemClaimed
 
@@ -45,17 +44,8 @@ class StreamedSegments:
     @asynccontextmanager
     async def open_writer(self, worker: str, lost: Lost) -> AsyncGenerator[LineWriter]:
         writer = StreamWriter(self._keeper, worker, await self._keeper.create_segment(worker), lost)
-        try:
-            async with services() as tasks:
-                try:
-                    tasks.start_soon(writer.run)
-                    yield writer
-                finally:
-                    writer.close()
-        except BaseExceptionGroup:
-            if writer.failure is None:
-                raise
-            raise writer.failure from writer.failure.__cause__
+        async with running(writer):
+            yield writer
 
     async def chains(self, names: Iterable[str]) -> dict[Key, Chain]:
         return await self._keeper.chains(names)

@@ -45,6 +45,15 @@ class LineWriter(Protocol):
     async def written(self) -> None: ...
 
 
+class RunningWriter(Protocol):
+    """A writer that works in a task of its own. ``failure`` is the error that ended it."""
+
+    failure: RunError | None
+
+    async def run(self) -> None: ...
+    def close(self) -> None: ...
+
+
 class LogWriter:
     """Take lines on the event loop without blocking it, and write them in a thread. ``open_writer`` makes it.
 
@@ -211,11 +220,18 @@ async def open_writer(
         writer = LogWriter(path, sync, show, room, crc)
     except OSError as error:
         raise RunError(f"cannot write the log {path}: {os_reason(error)}") from error
+    async with running(writer):
+        yield writer
+
+
+@asynccontextmanager
+async def running(writer: RunningWriter) -> AsyncGenerator[None]:
+    """Let ``writer`` write during the block, and close it at the end. Its failure cancels the block, and is raised."""
     try:
         async with services() as tasks:
             try:
                 tasks.start_soon(writer.run)  # not awaited: if cancelled while waiting, it would wait to be closed
-                yield writer
+                yield
             finally:
                 writer.close()
     except BaseExceptionGroup:

@@ -64,7 +64,7 @@ async def logged_times(
         return None
     journal.write_carried()
     await journal.written()
-    with suppress(RunError):  # the log was damaged meanwhile: whoever reads it says where
+    with suppress(RunError):  # the log was damaged meanwhile: each command that reads it says where
         times = answer_times(Run.open(folder), slo, wall_seconds)
         return times if times.answers else None
     return None

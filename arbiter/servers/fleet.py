@@ -5,8 +5,8 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
@@ -189,23 +189,30 @@ async def open_fleet(
     _make(logs)
     async with open_pages() as pages:
         fleet = Fleet(launches, logs, gpus, notify, patience, pages)
-        try:
+        with first_error():
             async with anyio.create_task_group() as tasks:
                 for server in fleet.servers:
                     tasks.start_soon(fleet.keep, server)
                 yield fleet
                 tasks.cancel_scope.cancel()
-        except BaseExceptionGroup as group:
-            known = group.subgroup(ArbiterError)
-            if known is None:
-                raise
-            raise first_of(known) from group
 
 
-def first_of(group: BaseExceptionGroup[ArbiterError]) -> ArbiterError:
+@contextmanager
+def first_error() -> Generator[None]:
+    """Raise the first ``ArbiterError`` of an exception group that the block raises, in the place of the group."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        known = group.subgroup(ArbiterError)
+        if known is None:
+            raise
+        raise _first_of(known) from group
+
+
+def _first_of(group: BaseExceptionGroup[ArbiterError]) -> ArbiterError:
     """Return the first error of a group, at any nesting depth."""
     first = group.exceptions[0]
-    return first_of(first) if isinstance(first, BaseExceptionGroup) else first
+    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 async def leashed(

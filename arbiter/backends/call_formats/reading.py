@@ -6,6 +6,7 @@ there. So nothing is ever read from the pieces of a stream.
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -60,12 +61,12 @@ class CallForm(Protocol):
         ...
 
 
-class WrittenCalls:
+class WrittenCalls(ABC):
     """The base of forms whose calls can be followed by another as they are."""
 
+    @abstractmethod
     def written(self, calls: Sequence[ToolCall]) -> str:
-        """Return ``calls`` as the models write them. A form implements it."""
-        raise NotImplementedError
+        """Return ``calls`` as the models write them."""
 
     def begun(self, calls: Sequence[ToolCall]) -> str:
         """Return ``calls`` as the models write them, up to where a further call can follow."""

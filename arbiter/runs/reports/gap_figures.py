@@ -73,7 +73,7 @@ class CurveRecovery(Record, frozen=True):
         return self.run_type not in WITHOUT_ESCALATION
 
     def may_be_best(self, place: int) -> bool:
-        """Whether the run type cannot be told from the best one at share number ``place`` of ``SHARES``."""
+        """Whether the run type does not differ clearly from the best one at share number ``place`` of ``SHARES``."""
         ends = self.behind[place].interval
         return self.is_realizable and ends is not None and ends[1] >= 0
 
@@ -112,7 +112,9 @@ class GapRecovery(Record, frozen=True):
         named: list[str] = []
         for place, best in enumerate(self.best):
             others = [one.run_type for one in self.curves if one.run_type != best and one.may_be_best(place)]
-            named.append(f"{SHARES[place]:.0%}: {best}" + (f" (not told apart: {', '.join(others)})" if others else ""))
+            named.append(
+                f"{SHARES[place]:.0%}: {best}" + (f" (no clear difference: {', '.join(others)})" if others else "")
+            )
         return f" The best run types by share of the target's tokens are {'; '.join(named)}." if named else ""
 
     @property

@@ -1,4 +1,4 @@
-"""Have something happen to a run when so many problems have ended."""
+"""Have something happen to a run when a number of problems have ended."""
 
 import re
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from benchmarks.silent_watcher import SilentWatcher
 
 
 class Accidents(SilentWatcher):
-    """Calls each of ``at`` when so many problems have ended. Knows the newest process of each worker."""
+    """Calls a function of ``at`` when its number of problems have ended. Knows the newest process of each worker."""
 
     def __init__(self, at: dict[int, Callable[["Accidents"], object]]) -> None:
         self._at = at

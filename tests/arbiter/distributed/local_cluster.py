@@ -9,7 +9,7 @@ _TRIES = 3  # processes of Ray give up early on a busy machine
 
 
 def two_nodes(*gpus: int) -> Any:
-    """Start a cluster whose nodes have two CPUs, and so many GPUs, which Ray only counts."""
+    """Start a cluster whose nodes have two CPUs each. ``gpus`` are the numbers of their GPUs, which Ray only counts."""
     Cluster: Any = import_module("ray.cluster_utils").Cluster  # noqa: N806 - a class; Ray is not installed everywhere
 
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # else Ray waits for the machine's own address

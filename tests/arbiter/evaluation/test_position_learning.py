@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -71,8 +72,8 @@ def test_fit_writes_a_configuration_with_the_threshold_and_the_offsets(a_row: Ro
     config = tmp_path / "in.toml"
     text = (Path(__file__).parents[3] / "configs" / "pocket.toml").read_text()
     config.write_text(text.replace('run_type = "router"', 'run_type = "confidence"'))
-    options = {"policy": "positions", "escalation": 0.3, "positions": 2}
-    assert fit_command(str(config), out, data=data, **options) == 0  # type: ignore[arg-type]
+    options: dict[str, Any] = {"policy": "positions", "escalation": 0.3, "positions": 2}
+    assert fit_command(str(config), out, data=data, **options) == 0
     found = load_config(str(out))
     assert (found.run_type, len(found.step_offsets)) == ("confidence", 2)
     assert found.policy() == load_config(str(out)).policy()
@@ -87,7 +88,7 @@ def test_fit_writes_a_configuration_with_the_threshold_and_the_offsets(a_row: Ro
     ],
 )
 def test_options_that_do_not_fit_are_refused(
-    a_row: Rows, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: dict[str, object], message: str
+    a_row: Rows, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: dict[str, Any], message: str
 ) -> None:
-    assert fit_command("pocket", tmp_path / "out.toml", data=collection(a_row, tmp_path), **options) == 2  # type: ignore[arg-type]
+    assert fit_command("pocket", tmp_path / "out.toml", data=collection(a_row, tmp_path), **options) == 2
     assert message in capsys.readouterr().err

@@ -17,7 +17,7 @@ from arbiter.data.training_rows import StepValue, TrainingRow, answer_rows
 from arbiter.log.checksums import as_line
 from arbiter.protocols.errors import ConfigError
 from arbiter.protocols.ports import Generation, GenerationRequest, ModelHandle
-from arbiter.protocols.records import Candidate, Solution, StepRecord, StopReason, Usage
+from arbiter.protocols.records import Author, Candidate, Solution, StepRecord, StopReason, Usage
 from arbiter.runs.graders import Graders
 from arbiter.runs.record_files import read_records
 from arbiter.runs.rollouts import ROLLOUTS, RolloutCounts, RolloutPlan, check_rollouts, roll_out, write_values
@@ -44,8 +44,8 @@ class Draft(ScriptedGenerator):
         return Generation(f"The answer is \\boxed{{{0 if lost else 7}}}.", "end", ONE)
 
 
-def candidate(author: str, text: str, stop: StopReason = "separator") -> Candidate:
-    return Candidate(author, text, stop, ONE, 1.0)  # type: ignore[arg-type]
+def candidate(author: Author, text: str, stop: StopReason = "separator") -> Candidate:
+    return Candidate(author, text, stop, ONE, 1.0)
 
 
 def record(draft: str, target: str, kept: int, stop: StopReason = "separator") -> StepRecord:

@@ -67,9 +67,9 @@ def test_what_people_read_names_each_call(a_config: Configs, tmp_path: Path) -> 
     first = record_run(a_config(run_type="router"), tmp_path / "one", both_models(), BOTH)
     second = record_run(a_config(run_type="router"), tmp_path / "two", both_models(), BOTH)
     [problem] = first.problems()
-    told = stories(problem)
-    assert [one.text for one in told] == [step.kept.text for step in problem.steps()]
-    assert "because the draft breaks the rules" in told[1].decision
+    found = stories(problem)
+    assert [one.text for one in found] == [step.kept.text for step in problem.steps()]
+    assert "because the draft breaks the rules" in found[1].decision
     assert (compare(first, second).same, compare(first, second).differences) == (1, ())
 
 

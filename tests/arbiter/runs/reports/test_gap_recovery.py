@@ -84,7 +84,7 @@ def test_a_difference_from_the_best_is_paired_by_problem() -> None:
     found = gap_recovery([DRAFT, a_run("router", 35, 40, 0.8), same, TARGET])
     confidence = next(curve for curve in found.curves if curve.run_type == "confidence")
     assert all(one.interval == (0.0, 0.0) for one in confidence.behind)
-    assert "10%: router (not told apart: confidence)" in found.text
+    assert "10%: router (no clear difference: confidence)" in found.text
 
 
 def test_a_run_type_that_has_the_target_write_every_step_is_never_the_best() -> None:

